@@ -229,12 +229,6 @@ impl Channel {
         self.flight.recovery.loss.is_silent()
     }
 
-    /// Returns whether what is under way should have been acknowledged by now.
-    pub(crate) fn is_in_doubt(&self, now: Instant) -> bool {
-        let (heard, timeout) = (self.liveness.activity.last_received(), self.flight.probe_timeout());
-        self.flight.probe_count() > 0 || self.flight.sent.has_eliciting() && now >= heard + timeout
-    }
-
     /// Returns whether the peer is to be asked for signs of life: while a stream is open (CHN-3).
     /// It `stands_by` if another channel carries the streams.
     pub(crate) fn set_keepalive(&mut self, wanted: bool, stands_by: bool) {
@@ -568,14 +562,6 @@ impl Channel {
     pub(crate) fn close_due(&self) -> Option<(Code, &str)> {
         let closing = self.liveness.close.due()?;
         Some((closing.code, &closing.reason))
-    }
-
-    /// Gives up what is outstanding if the peer does not answer, and goes on asking: streams go on elsewhere (MIG-7).
-    pub(crate) fn abandon_if_stalled(&mut self, fates: &mut Vec<Fate>) {
-        if self.is_open() && self.is_stalled() && self.flight.sent.in_flight() > 0 {
-            self.flight.abandon(fates);
-            self.liveness.activity.ask();
-        }
     }
 
     /// Gives up what is outstanding: all tokens are appended to `fates` as lost (NEG-18, MIG-7).

@@ -44,7 +44,7 @@ use crate::config::Config;
 use crate::entropy::{Entropy, Randomness};
 use crate::error::{CloseReason, ListenError, NegotiationError, OpenError, SHUTTING_DOWN};
 use crate::ids::{ListenerId, PeerId, StreamId, TreeId};
-use crate::io::{Batch, Ecn, Event, Input, LinkStatus, Output, Transmit, TransmitBuf};
+use crate::io::{Ecn, Event, Input, LinkStatus, Output, Transmit, TransmitBuf};
 use crate::limit::{Limit, Rule};
 use crate::local_host::{History, LocalHost, Process};
 use crate::negotiation::{ChannelIds, Greeter, GreeterStats, Responder};
@@ -158,7 +158,7 @@ impl Host {
     /// Takes in datagrams, or the passing of time. Bad packets are counted and dropped.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Datagrams(batch) => self.receive(now, batch),
+            Input::Datagrams(batch) => self.reception(now, Arrival::of(&batch)).receive(batch),
             Input::Admitted { remote, local, packet } => {
                 let arrival = Arrival {
                     route: Route::udp(remote),
@@ -206,15 +206,6 @@ impl Host {
     /// for datagrams gets acknowledgements and answers into the same packets.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.peers.events.pop_front()
-    }
-
-    fn receive(&mut self, now: Instant, batch: Batch<'_>) {
-        let arrival = Arrival {
-            route: Route::over(batch.link),
-            local: batch.local,
-            ecn: batch.ecn,
-        };
-        self.reception(now, arrival).receive(batch);
     }
 
     fn reception(&mut self, now: Instant, arrival: Arrival) -> Reception<'_> {

@@ -21,8 +21,9 @@ impl Channel {
         let mut next = Earliest::after(done);
         next.add(self.recovery_time());
         next.add(self.received.deadline());
-        self.liveness.add_times(&mut next, self.flight.probe_timeout());
-        next.add(self.broken_off_time());
+        let probe_timeout = self.flight.probe_timeout();
+        self.liveness.add_times(&mut next, probe_timeout);
+        next.add(self.liveness.broken_off_time(self.flight.asks(), probe_timeout));
         next.add(self.flight.flow.resume);
         next.add(self.paths.next_timer());
         next.add(self.flight.mtu.next_timer());
@@ -37,13 +38,6 @@ impl Channel {
             return None;
         }
         self.flight.recovery_time()
-    }
-
-    /// Returns when the peer is to be asked why a flow broke off. What is under way asks already.
-    fn broken_off_time(&self) -> Option<Instant> {
-        let asks = self.flight.sent.has_eliciting() || self.liveness.activity.wants_ping();
-        let at = self.liveness.activity.broken_off_time(self.flight.probe_timeout());
-        at.filter(|_| !asks)
     }
 
     /// Does what is due at `now`. Tokens of packets that are lost, or whose contents are to be sent again, are appended
@@ -75,7 +69,8 @@ impl Channel {
         }
         self.keys.on_timer(now);
         self.flight.mtu.on_timer(now);
-        if is_due(self.broken_off_time()) {
+        let probe_timeout = self.flight.probe_timeout();
+        if is_due(self.liveness.broken_off_time(self.flight.asks(), probe_timeout)) {
             self.liveness.activity.on_broken_off();
             return TimerEvent::Quiet;
         }

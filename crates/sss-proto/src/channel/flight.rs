@@ -184,6 +184,11 @@ impl Flight {
         self.recovery.loss.probe_count()
     }
 
+    /// Returns whether something is under way that the peer has to acknowledge.
+    pub(crate) fn asks(&self) -> bool {
+        self.sent.has_eliciting()
+    }
+
     /// The smoothed round-trip time.
     pub(crate) fn rtt(&self) -> Duration {
         self.recovery.rtt.smoothed()

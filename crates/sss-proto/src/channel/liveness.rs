@@ -17,7 +17,8 @@ const LONG_ACK: usize = 8;
 pub(crate) enum TimerEvent {
     /// Nothing; there may be something to send.
     None,
-    /// Nothing comes where something should: a flow of packets broke off (CHN-18), or the first probe timeout has passed.
+    /// Nothing comes where something should: a flow of packets broke off (CHN-18), or the first probe timeout has
+    /// passed.
     Quiet,
     /// Nothing was heard for this long: the channel has ended (CHN-2).
     Idle(Duration),
@@ -67,6 +68,12 @@ impl Liveness {
     pub(super) fn add_times(&self, next: &mut Earliest, probe_timeout: Duration) {
         next.add(self.activity.idle_time(probe_timeout));
         next.add(self.activity.keepalive_time());
+    }
+
+    /// Returns when the peer is to be asked why a flow broke off. What is under way `asks` already.
+    pub(super) fn broken_off_time(&self, asks: bool, probe_timeout: Duration) -> Option<Instant> {
+        let at = self.activity.broken_off_time(probe_timeout);
+        at.filter(|_| !asks && !self.activity.wants_ping())
     }
 
     /// Returns how a channel has ended of which nothing was heard for too long.

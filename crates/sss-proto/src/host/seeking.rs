@@ -85,10 +85,10 @@ impl Host {
         }
     }
 
-    /// This host is seen at another address than before, as a server says; its own addresses are the same, so a router on
-    /// the way has got another one. A peer that has not acknowledged for a probe timeout what it was sent is reached on a
-    /// new channel, as [`Self::network_changed`] has it: it sends to where this host is no more. Whoever answers is not
-    /// concerned, or the server is wrong.
+    /// This host is seen at another address than before, as a server says; its own addresses are the same, so a router
+    /// on the way has got another one. A peer that has not acknowledged for a probe timeout what it was sent is reached
+    /// on a new channel, as [`Self::network_changed`] has it: it sends to where this host is no more. Whoever answers
+    /// is not concerned, or the server is wrong.
     pub fn outer_address_changed(&mut self, now: Instant, mut has_moved: impl FnMut(&Route) -> bool) {
         let indices: Vec<u32> = self.peers.iter().map(|peer| peer.id().index).collect();
         for index in indices {

@@ -324,8 +324,7 @@ impl Initiation {
 
     /// The error if the attempt fails now.
     pub(crate) fn failure(&self, now: Instant, sightings: &Sightings) -> NegotiationError {
-        let since = self.sought.since;
-        let after = now.since(since);
+        let (since, after) = (self.sought.since, now.since(self.sought.since));
         if let Some(theirs) = self.foreign_versions.clone() {
             let ours = VERSIONS.to_vec();
             return NegotiationError::Version { theirs, ours };
@@ -381,10 +380,8 @@ impl Initiation {
 
     /// The time when the attempt fails if nothing comes of it.
     fn fails_at(&self) -> Instant {
-        match self.answered().is_some() {
-            true => self.deadline,
-            false => self.search.end(self.deadline, &self.routes),
-        }
+        let search = Some(self.search).filter(|_| self.answered().is_none());
+        search.map_or(self.deadline, |search| search.end(self.deadline, &self.routes))
     }
 
     /// RETRY: the same HELLO and HELLO_K again, with the token, unless they were answered. Returns the packets to send

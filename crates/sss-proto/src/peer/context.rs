@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::channel::Path;
-use crate::io::Ecn;
+use crate::io::{Batch, Ecn};
 use crate::local_host::LocalHost;
 use crate::route::Route;
 use crate::time::Instant;
@@ -29,6 +29,15 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
+    /// The arrival of the datagrams of a batch.
+    pub(crate) fn of(batch: &Batch<'_>) -> Self {
+        Self {
+            route: Route::over(batch.link),
+            local: batch.local,
+            ecn: batch.ecn,
+        }
+    }
+
     /// The route of an answer, and the address that it leaves from: the one that was asked (NEG-41). What was sent to
     /// many is answered from an address that the system chooses.
     pub(crate) fn way_back(&self) -> (Route, Option<IpAddr>) {

@@ -201,8 +201,10 @@ impl Transport {
             return TimerEvent::None;
         };
         let event = channel.on_timer(now, &mut self.fates);
-        if !carries {
-            channel.abandon_if_stalled(&mut self.fates);
+        // Streams go on elsewhere, and this one goes on asking (MIG-7).
+        if !carries && channel.is_open() && channel.is_stalled() && channel.flight().asks() {
+            channel.abandon(&mut self.fates);
+            channel.ask();
         }
         if event == TimerEvent::Closed {
             self.channels.remove(serial);
@@ -410,7 +412,10 @@ impl Transport {
     /// Returns whether something is under way on the carrier that should have been acknowledged by now.
     pub(crate) fn is_in_doubt(&self, now: Instant) -> bool {
         let carrier = self.channels.carrier().filter(|c| c.is_open());
-        carrier.is_some_and(|c| c.channel.is_in_doubt(now))
+        carrier.is_some_and(|c| {
+            let (flight, timeout) = (c.channel.flight(), c.channel.probe_timeout());
+            flight.probe_count() > 0 || flight.asks() && !c.channel.was_heard_since(now - timeout)
+        })
     }
 
     /// The addresses of this host have changed; `has_moved` tells whether the one used towards this peer has (MIG-13).

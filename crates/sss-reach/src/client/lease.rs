@@ -350,7 +350,8 @@ impl Lease {
         self.timer.at = now;
     }
 
-    /// A peer is not heard any more: LEASE tells the server where this host is, unless it was told a moment ago (RCH-8).
+    /// A peer is not heard any more: LEASE tells the server where this host is, unless it was told a moment ago
+    /// (RCH-8).
     pub(super) fn confirm(&mut self, now: Instant) {
         if now >= self.timer.sent + CONFIRMED {
             self.timer.at = self.timer.at.min(now);

@@ -15,7 +15,8 @@ use super::rate::{Bucket, MEMORY, Rate};
 
 /// Time for which an introduction is kept, and what its pair has used up.
 const LIFE: Duration = MEMORY;
-/// Time after which a callee that has not answered counts as unreachable: NOTIFY was repeated with each CONNECT by then.
+/// Time after which a callee that has not answered counts as unreachable: NOTIFY was repeated with each CONNECT by
+/// then.
 const PATIENCE: Duration = Duration::from_secs(6);
 /// The times of NOTIFY, after CONNECT, in milliseconds.
 const NOTICES: [u64; 4] = [0, 100, 300, 700];
