@@ -18,8 +18,10 @@ use crate::path::NOWHERE;
 
 /// Calls at a time: what is beyond fails.
 const MAX: usize = 1024;
-/// Pause between two CONNECTs, at least and at most.
+/// Pause between two CONNECTs, at least and at most, as long as the server has not answered; and at most when it has,
+/// and the peer has not.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(1));
+const FOUND_PAUSE: Duration = Duration::from_secs(2);
 /// Pause after a server has said that it was asked too often.
 const TOO_MANY_PAUSE: Duration = Duration::from_secs(1);
 /// Pauses before a peer that was not found is asked for again, as long as it is looked for where it was: so many times
@@ -380,7 +382,8 @@ impl Question {
         };
         let rtt = lease.rtt().unwrap_or(PAUSES.0);
         let first = (rtt * 2 + Duration::from_millis(100)).clamp(PAUSES.0, PAUSES.1);
-        *at = now + (first * 2_u32.saturating_pow((*sent).min(8))).min(PATIENCE);
+        let most = if is_asking { PAUSES.1 } else { FOUND_PAUSE };
+        *at = now + (first * 2_u32.saturating_pow((*sent).min(8))).min(most);
         // The server has not answered: LEASE tells whether that is the network's fault (RCH-24).
         if is_asking && *sent > 0 {
             lease.lease_now(now);

@@ -625,3 +625,19 @@ fn who_hears_a_peer_no_more_tells_its_server_where_it_is() {
     world.run(MS(2000));
     assert_eq!(leases(&world, before), 1, "and not again and again");
 }
+
+// spec: MIG-13, RCH-8
+#[test]
+fn a_reader_whose_router_has_another_address_is_reached_soon() {
+    for use_of_relay in [RelayUse::Allowed, RelayUse::Never] {
+        let (mut world, one, two) = pair_with([Nat::Cone; 2], (25, 25), [use_of_relay; 2]);
+        let stream = world.call(one, two);
+        world.silence((one, two), stream, MS(4000));
+        assert_eq!(world.class(one), Some(RouteClass::Direct));
+        let n = world.nodes.len();
+        world.nodes[two].address.set_ip(World::address(n + 9).ip());
+        let silence = world.silence((one, two), stream, MS(4000));
+        println!("{use_of_relay:?}: nothing came for {silence:?}");
+        assert!(silence < MS(700), "{use_of_relay:?}: {silence:?}");
+    }
+}
