@@ -399,9 +399,9 @@ impl Rendezvous {
                 }
                 return Some(event);
             }
-            Event::Quiet(_) => self.client.iter_mut().for_each(|client| client.confirm(now)),
+            Event::Quiet(_) => self.client.iter_mut().for_each(|client| client.confirm(now, false)),
             Event::Link(_, LinkStatus::Stalled) => {
-                self.client.iter_mut().for_each(|client| client.confirm(now));
+                self.client.iter_mut().for_each(|client| client.confirm(now, true));
                 self.work(now, host);
                 return Some(event);
             }

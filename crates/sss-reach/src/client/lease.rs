@@ -40,8 +40,9 @@ const LOST: Duration = Duration::from_secs(2);
 /// between two of these.
 const LULL: Duration = Duration::from_secs(1);
 const LULL_PAUSE: Duration = Duration::from_secs(5);
-/// The least time between a LEASE and one that only confirms this host's address.
-const CONFIRMED: Duration = Duration::from_secs(1);
+/// The least time between a LEASE and one that only confirms this host's address: it doubles as long as there is no
+/// news, up to the second, but not where a peer does not answer at all.
+const CONFIRMED: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(16));
 /// Packets on their way whose answer is waited for, at most.
 const MAX_OUTSTANDING: usize = 16;
 /// The least time between two LEASEs that only tell of introductions.
@@ -100,6 +101,8 @@ struct Timer {
     relayed: Option<Instant>,
     /// The time when something came through it at all.
     used: Option<Instant>,
+    /// LEASEs that were to confirm this host's address since that has changed.
+    confirmed: u32,
 }
 
 /// News that LEASE_OK has brought.
@@ -205,6 +208,7 @@ impl Lease {
                 sent: Instant::default(),
                 relayed: None,
                 used: None,
+                confirmed: 0,
             },
             answers: VecDeque::new(),
             mapped: Mapped::default(),
@@ -350,11 +354,19 @@ impl Lease {
         self.timer.at = now;
     }
 
-    /// A peer is not heard any more: LEASE tells the server where this host is, unless it was told a moment ago
-    /// (RCH-8).
-    pub(super) fn confirm(&mut self, now: Instant) {
-        if now >= self.timer.sent + CONFIRMED {
-            self.timer.at = self.timer.at.min(now);
+    /// A peer is not heard any more, or does not answer at all: LEASE tells the server where this host is, but not too
+    /// often (RCH-8).
+    pub(super) fn confirm(&mut self, now: Instant, is_stalled: bool) {
+        let doubled = CONFIRMED.0 * 2_u32.saturating_pow(self.timer.confirmed.min(8));
+        let pause = if is_stalled {
+            CONFIRMED.0
+        } else {
+            doubled.min(CONFIRMED.1)
+        };
+        let at = now.max(self.timer.sent + pause);
+        if at < self.timer.at {
+            self.timer.at = at;
+            self.timer.confirmed = self.timer.confirmed.saturating_add(1);
         }
     }
 
@@ -394,6 +406,7 @@ impl Lease {
         let is_elsewhere = has_moved || !is_proven;
         let is_restarted = ok.boot != self.boot;
         self.observed = of;
+        self.timer.confirmed *= u32::from(!has_moved);
         self.boot = ok.boot;
         self.mapped.on_answered(now, ok.counter);
         if is_elsewhere || is_restarted {

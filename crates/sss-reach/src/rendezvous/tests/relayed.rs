@@ -621,9 +621,9 @@ fn who_hears_a_peer_no_more_tells_its_server_where_it_is() {
     let before = world.wire.len();
     world.say(one, stream);
     world.run(MS(1500));
-    assert_eq!(leases(&world, before), 1, "once, when the carrier is stalled");
+    assert_eq!(leases(&world, before), 2, "after the first probe, and when the carrier is stalled");
     world.run(MS(2000));
-    assert_eq!(leases(&world, before), 1, "and not again and again");
+    assert_eq!(leases(&world, before), 2, "and not again and again");
 }
 
 // spec: MIG-13, RCH-8
@@ -640,4 +640,48 @@ fn a_reader_whose_router_has_another_address_is_reached_soon() {
         println!("{use_of_relay:?}: nothing came for {silence:?}");
         assert!(silence < MS(700), "{use_of_relay:?}: {silence:?}");
     }
+}
+
+// spec: RCH-8
+#[test]
+fn a_lease_that_was_sent_a_moment_ago_does_not_hide_that_a_router_has_another_address() {
+    for after in [0, 20, 100, 300, 700] {
+        let (mut world, one, two) = pair_with([Nat::Cone; 2], (25, 25), [RelayUse::Allowed; 2]);
+        let stream = world.call(one, two);
+        world.silence((one, two), stream, MS(4000));
+        // What is written comes from the one that is elsewhere: it is its peer that hears nothing.
+        let of = world.nodes[one].address;
+        let leases = |world: &World| {
+            let is_lease = |flight: &&Flight| flight.0 == of && flight.2[0] == Kind::Lease as u8;
+            world.wire.iter().filter(is_lease).count()
+        };
+        let before = leases(&world);
+        while leases(&world) == before {
+            world.silence((one, two), stream, MS(20));
+        }
+        world.silence((one, two), stream, MS(after));
+        let n = world.nodes.len();
+        world.nodes[one].address.set_ip(World::address(n + 9).ip());
+        let silence = world.silence((one, two), stream, MS(8000));
+        println!("{after} ms after a LEASE: nothing came for {silence:?}");
+        assert!(silence < MS(1500), "{after} ms: {silence:?}");
+    }
+}
+
+// spec: RCH-8
+#[test]
+fn flows_that_break_off_again_and_again_make_few_leases() {
+    let (mut world, one, two) = pair_with([Nat::Cone; 2], (25, 25), [RelayUse::Allowed; 2]);
+    let stream = world.call(one, two);
+    world.silence((one, two), stream, MS(4000));
+    let of = world.nodes[two].address;
+    let before = world.wire.len();
+    for _ in 0..40 {
+        world.silence((one, two), stream, MS(500));
+        world.run(MS(1000));
+    }
+    let leases = world.wire[before..].iter();
+    let leases = leases.filter(|flight| flight.0 == of && flight.2[0] == Kind::Lease as u8);
+    // In a minute: three because they are due, and some to confirm where it is.
+    assert!((3..=12).contains(&leases.count()));
 }
