@@ -25,6 +25,8 @@ use crate::trust;
 const LOOK: Duration = Duration::from_millis(50);
 /// Pause before a server that was asked too often, or has not answered, is asked again.
 const BUSY: Duration = Duration::from_secs(1);
+/// The time that has to be left for a host that did not answer its server to be asked for again.
+const REVIVAL: Duration = Duration::from_secs(5);
 /// Time to look up names again, of which one may be where a host was reached.
 const LOOK_UP: Duration = Duration::from_secs(1);
 
@@ -121,7 +123,7 @@ impl Caller {
                     }
                     tokio::time::sleep(FULL).await;
                 }
-                _ if error.may_pass() && Instant::now() + BUSY < until => {
+                _ if error.passes_in().is_some_and(|time| Instant::now() + time < until) => {
                     in_vain = Some(error);
                     tokio::time::sleep(BUSY).await;
                 }
@@ -360,10 +362,14 @@ pub(crate) trait Failure: From<ConnectError> {
         }
     }
 
-    /// Returns whether it may pass by itself: servers were asked too often, or have not answered.
-    fn may_pass(&self) -> bool {
-        let passing = [Absence::TooMany, Absence::NoServer, Absence::Pending];
-        self.absence().is_some_and(|absence| passing.contains(&absence))
+    /// Returns the least time in which it may pass by itself: servers were asked too often, or have not answered, or
+    /// the host has not answered its server, and its router may have been restarted.
+    fn passes_in(&self) -> Option<Duration> {
+        match self.absence()? {
+            Absence::TooMany | Absence::NoServer | Absence::Pending => Some(BUSY),
+            Absence::Unreachable => Some(REVIVAL),
+            _ => None,
+        }
     }
 
     /// Returns why it is to be asked again: the host has too many connections, and says so as often as it may (NEG-23),

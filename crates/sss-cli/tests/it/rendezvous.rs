@@ -1007,6 +1007,24 @@ fn a_host_that_hangs_is_told_from_one_that_is_gone() {
 }
 
 #[test]
+fn a_host_that_comes_back_while_there_is_time_is_reached() {
+    let (home, client) = (Home::new(), Home::new());
+    let server = Server::start_leasing("60", Home::new(), "127.0.0.1:0", &[]);
+    let serving = Found::start(&home, &server.at, &["--public"]);
+    serving.running.signal(Signal::STOP);
+    std::thread::scope(|scope| {
+        // That it does not answer its server is known after some eight seconds.
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_secs(11));
+            serving.running.signal(Signal::CONT);
+        });
+        client
+            .run(["ls", &serving.eid, "--server", &server.at, "--timeout", "40"])
+            .expect(0);
+    });
+}
+
+#[test]
 fn a_server_serves_whom_it_is_told_to() {
     let (home, client, stranger) = (Home::new(), Home::new(), Home::new());
     let allowed = home.path("allowed");

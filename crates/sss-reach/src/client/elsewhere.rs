@@ -7,8 +7,8 @@ use sss_proto::{AddressScope, Host, Instant, Link, Route};
 use super::Client;
 
 impl Client {
-    /// A peer is not heard any more, or does not answer at all. Perhaps this host is not where it was: its servers are told where it is now, so
-    /// that the peer finds it there, and their relays do (RCH-8).
+    /// A peer is not heard any more, or does not answer at all. Perhaps this host is not where it was: its servers are
+    /// told where it is now, so that the peer finds it there, and their relays do (RCH-8).
     pub(crate) fn confirm(&mut self, now: Instant, is_stalled: bool) {
         for registration in &mut self.registrations {
             if let Some((lease, _)) = registration.lease() {

@@ -621,7 +621,11 @@ fn who_hears_a_peer_no_more_tells_its_server_where_it_is() {
     let before = world.wire.len();
     world.say(one, stream);
     world.run(MS(1500));
-    assert_eq!(leases(&world, before), 2, "after the first probe, and when the carrier is stalled");
+    assert_eq!(
+        leases(&world, before),
+        2,
+        "after the first probe, and when the carrier is stalled"
+    );
     world.run(MS(2000));
     assert_eq!(leases(&world, before), 2, "and not again and again");
 }
