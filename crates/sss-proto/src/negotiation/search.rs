@@ -38,9 +38,10 @@ impl Search {
         }
     }
 
-    /// More addresses are known.
+    /// More addresses are known: what was said before they were is no end of the attempt any more.
     pub(super) fn on_routes(&mut self, now: Instant) {
         self.asks_at = now + ASKING;
+        self.over_at = None;
     }
 
     /// Returns whether all addresses have had the time to answer.
@@ -86,4 +87,25 @@ impl Search {
 /// Returns whether there is no route but by relays.
 fn is_relayed(routes: &[Route]) -> bool {
     routes.iter().all(|route| route.class() == RouteClass::Relay)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::{Link, RelayHandle};
+
+    // spec: RCH-11
+    #[test]
+    fn a_relay_that_is_named_later_has_its_time() {
+        let at = |seconds| Instant::default() + Duration::from_secs(seconds);
+        let relay = Route::through(Link::Udp(([192, 0, 2, 9], 443).into()), RelayHandle(7));
+        let mut search = Search::new(at(0), Duration::ZERO);
+        search.on_unfound(at(1), Absence::NeverSeen, &[]);
+        assert_eq!(search.end(at(60), &[]), at(1));
+        search.on_routes(at(1));
+        assert_eq!(search.end(at(60), &[relay]), at(60));
+        search.on_unfound(at(7), Absence::Unreachable, &[relay]);
+        assert_eq!(search.end(at(60), &[relay]), at(7) + BY_RELAY);
+        assert!(search.is_in_vain(at(9), &[relay]) && !search.is_in_vain(at(8), &[relay]));
+    }
 }
