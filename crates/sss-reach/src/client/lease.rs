@@ -101,7 +101,7 @@ struct Timer {
     relayed: Option<Instant>,
     /// The time when something came through it at all.
     used: Option<Instant>,
-    /// LEASEs that were to confirm this host's address since that has changed.
+    /// LEASEs that were to confirm this host's address, since that has changed or one was due by itself.
     confirmed: u32,
 }
 
@@ -275,6 +275,10 @@ impl Lease {
             None => self.tokens.here().ok_or(NoToken)?,
         };
         let packet = self.key.lease(&lease, token, rng);
+        // It was due by itself: there was nothing to confirm for long.
+        if now >= self.timer.sent + self.ttl / 3 {
+            self.timer.confirmed = 0;
+        }
         self.timer.sent = now;
         self.timer.relayed = None;
         let pause = match self.wish.presence {
