@@ -9,7 +9,8 @@ use sss::{Absence, BuildError, CloseReason, NegotiationError, Seconds, Seen, Tri
 use sss_files::{RelPath, Status};
 
 use crate::transfer::exchange::{TransferError, is_for_want_of_room};
-use crate::transfer::limits::{RAISE_THE_LIMIT, too_many_open};
+use crate::transfer::limits::descriptors::RAISE_THE_LIMIT;
+use crate::transfer::limits::too_many_open;
 
 /// Exit codes. The table in `--help` is [`Exit::TABLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,7 +35,7 @@ use sss_files::Refusal;
 use tokio::sync::{Notify, oneshot};
 
 use self::descriptors::descriptors;
-pub(crate) use self::descriptors::{RAISE_THE_LIMIT, descriptors_left, too_many_open};
+pub(crate) use self::descriptors::{descriptors_left, too_many_open};
 use self::guests::Guests;
 pub(crate) use self::room::{Heir, Room};
 use self::shares::{Cost, Holding, Owner, Share, Shares};

@@ -92,10 +92,15 @@ fn where_few_files_may_be_opened_that_is_said() {
     let Some(pair) = start((Kind::Symmetric, Kind::Prc)) else {
         return;
     };
-    let (_callee, eid) = pair.callee(&[]).unwrap();
-    // Of a handful of sockets none is likely to meet a port.
-    let (told, said) = pair.doctor_limited(&eid, 52).unwrap();
-    assert_eq!(told["peer"]["route"], "relay", "{told}");
+    // Of a handful of sockets none is likely to meet a port; but one may, and is enough.
+    let mut tried = (1..=TRIES).map(|_| {
+        let (mut callee, eid) = pair.callee(&[]).unwrap();
+        let all = pair.doctor_limited(&eid, 52).unwrap();
+        callee.child.kill().unwrap();
+        all
+    });
+    let missed = tried.find(|(told, _said)| told["peer"]["route"] == "relay");
+    let (told, said) = missed.expect("each of these few tries met a port");
     let spraying = &told["peer"]["spraying"];
     assert!(spraying["sockets"].as_u64().unwrap() < 32, "{told}");
     assert_eq!(spraying["why"], "the system lets too few sockets be opened", "{told}");
