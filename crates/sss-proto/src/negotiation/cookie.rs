@@ -61,8 +61,14 @@ enum Of {
 }
 
 impl Binding<'_> {
+    /// The bytes that a cookie has beside it. That of COOKIE has the place inside: it is asked, when no address is to
+    /// be proven any more, what became of it (NEG-25).
     fn aad(&self, of: Of) -> BoundBytes {
-        BoundBytes::EMPTY.with(&[of as u8]).with_binding(self)
+        let bytes = BoundBytes::EMPTY.with(&[of as u8]);
+        match of {
+            Of::Cookie => bytes.with_attempt(self),
+            Of::CookieK => bytes.with_binding(self),
+        }
     }
 
     /// The bytes of the place.
@@ -119,8 +125,11 @@ impl BoundBytes {
     }
 
     fn with_binding(self, binding: &Binding<'_>) -> Self {
-        let version = binding.version.to_be_bytes();
-        self.with_place(&binding.place).with(&version).with(binding.attempt)
+        self.with_place(&binding.place).with_attempt(binding)
+    }
+
+    fn with_attempt(self, binding: &Binding<'_>) -> Self {
+        self.with(&binding.version.to_be_bytes()).with(binding.attempt)
     }
 
     fn with_place(self, place: &Place) -> Self {
@@ -212,8 +221,11 @@ impl Cookies {
     }
 
     pub(crate) fn seal(&self, contents: &Contents, binding: Binding<'_>, nonce: [u8; NONCE]) -> Vec<u8> {
-        let mut plain = Zeroizing::new(Vec::with_capacity(STATE + 10 + constants::MAX_CHANNEL_ID));
+        let place = binding.place();
+        let mut plain = Zeroizing::new(Vec::with_capacity(STATE + 11 + place.len() + constants::MAX_CHANNEL_ID));
         plain.extend_from_slice(&*contents.noise);
+        plain.push(place.len() as u8);
+        plain.extend_from_slice(&place);
         plain.push(suite_to_wire(contents.suite) as u8);
         plain.push(contents.kem as u8);
         plain.extend_from_slice(&contents.issued.as_nanos().to_be_bytes());
@@ -251,9 +263,21 @@ impl Cookies {
 
     /// Opens a cookie. `None` if its key is gone, or it was made for another negotiation or address.
     pub(crate) fn open(&self, cookie: &[u8], binding: Binding<'_>) -> Option<(u8, Contents)> {
+        self.open_if(cookie, binding, |place| *place == *binding.place())
+    }
+
+    /// Opens a cookie of the attempt, wherever it was made for.
+    pub(super) fn open_anywhere(&self, cookie: &[u8], binding: Binding<'_>) -> Option<(u8, Contents)> {
+        self.open_if(cookie, binding, |_| true)
+    }
+
+    fn open_if(&self, cookie: &[u8], binding: Binding<'_>, is_there: impl Fn(&[u8]) -> bool) -> Option<(u8, Contents)> {
         let (id, plain) = self.open_as(Of::Cookie, cookie, binding)?;
         let mut reader = Reader::new(&plain);
         let noise = Zeroizing::new(reader.array::<STATE>().ok()?);
+        if !is_there(reader.bytes8().ok()?) {
+            return None;
+        }
         let suite = sss_wire::Suite::try_from(reader.u8().ok()?).ok()?;
         let kem = Kem::try_from(reader.u8().ok()?).ok()?;
         let issued = Instant::from_nanos(reader.u64().ok()?);
@@ -347,6 +371,9 @@ mod tests {
             ..binding(1, &[1; 8])
         };
         assert!(cookies.open(&cookie, other_version).is_none());
+        assert!(cookies.open_anywhere(&cookie, binding(2, &[1; 8])).is_some());
+        assert!(cookies.open_anywhere(&cookie, binding(1, &[2; 8])).is_none());
+        assert!(cookies.open_anywhere(&cookie, other_version).is_none());
         for i in 0..cookie.len() {
             let mut bad = cookie.clone();
             bad[i] ^= 1;

@@ -405,17 +405,15 @@ impl Responder {
         })
     }
 
-    /// Returns what became of an earlier attempt that an initiator names (NEG-25).
+    /// Returns what became of an earlier attempt that an initiator names (NEG-25). It may have been elsewhere then, or
+    /// introduced, and that is forgotten.
     pub(crate) fn fate(&self, earlier: &Earlier, version: u32, route: Route) -> Fate {
-        let Ok(place) = self.introductions.place(&earlier.attempt, &earlier.cookie, route) else {
-            return Fate::Unknown;
-        };
         let binding = Binding {
-            place,
+            place: route.into(),
             version,
             attempt: &earlier.attempt,
         };
-        let Some((period, contents)) = self.cookies.open(&earlier.cookie, binding) else {
+        let Some((period, contents)) = self.cookies.open_anywhere(&earlier.cookie, binding) else {
             return Fate::Unknown;
         };
         match self.cookies.spent(period, contents.channel_id) {

@@ -189,6 +189,23 @@ fn an_attempt_that_was_accepted_unheard_leaves_its_tree_to_the_next_of_its_row()
     assert!(trees[0].is_some() && trees[0] == trees[1]);
 }
 
+// spec: NEG-25, NEG-26
+#[test]
+fn an_attempt_from_another_address_is_known_to_be_void_as_well() {
+    let mut net = Net::new(2);
+    let stream = net.connect(0, 1);
+    written(net.host(0).stream(stream).poll_write(b"early"));
+    // INITIATE of the first attempt is lost, and the router of 0 has another address for it when the next begins.
+    let caller = net.nodes[0].address;
+    net.run(2 * SECOND, |packet| packet.2[0] != INITIATE);
+    assert!(senders(&net, INITIATE).contains(&caller));
+    net.nodes[0].address.set_port(caller.port() + 100);
+    net.run(10 * SECOND, |packet| packet.2[0] != INITIATE || packet.0 != caller);
+    assert_eq!((net.ends(0), net.ends(1)), (vec![], vec![]));
+    assert_eq!(heard(&mut net, 1), [b"early"]);
+    assert_eq!(net.host(1).stats().channels_made, 1);
+}
+
 /// The host `of` connects with early data, and hears nothing of ACCEPT nor of the end that the other has made at once.
 /// Then the other connects.
 fn ended_unheard(of: usize) -> Net {
