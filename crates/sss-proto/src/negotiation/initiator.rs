@@ -307,7 +307,7 @@ impl Initiation {
         }
         let is_due = now >= self.resend.at;
         if is_due {
-            self.resend.arm(now, self.schedule.longest_pause(now), rng);
+            self.resend.arm(now, self.schedule, rng);
         }
         match &mut self.stage {
             Stage::Hello(_) if !is_due => InitiatorStep::Wait,
@@ -696,12 +696,17 @@ mod tests {
         };
         assert_eq!(first, expected);
         for (n, pair) in times.windows(2).enumerate() {
-            let expected = (0.5 * f64::from(1_u32 << n.saturating_sub(1).min(5))).min(10.0);
+            let expected = match n {
+                0 | 1 => 0.5,
+                2 => 1.0,
+                3..8 => 2.0,
+                _ => (2.0 * f64::from(1_u32 << (n - 7))).min(10.0),
+            };
             let gap = pair[1].since(pair[0]).as_secs_f64() / expected;
             assert!((0.74..1.26).contains(&gap), "interval {n} is {gap} of {expected} s");
         }
         assert!(matches!(error, NegotiationError::NoAnswer { .. }), "{error}");
-        assert!((8..13).contains(&packets.len()), "{} HELLOs", packets.len());
+        assert!((13..16).contains(&packets.len()), "{} HELLOs", packets.len());
     }
 
     // spec: NEG-12

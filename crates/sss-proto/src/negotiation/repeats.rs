@@ -16,6 +16,9 @@ const MIN_INITIATE_INTERVAL: Duration = Duration::from_millis(50);
 /// Bounds of a round trip that was not measured, since HELLO was sent more than once (NEG-15).
 const UNMEASURED: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
 const MAX_INTERVAL: Duration = Duration::from_secs(10);
+/// The same for the first pauses, and the number of these: somebody may be waiting, and packets may only be lost.
+const MAX_FIRST_INTERVAL: Duration = Duration::from_secs(2);
+const FIRST_PAUSES: u32 = 8;
 /// Time for which an attempt to reach a peer again waits for COOKIE, and then for ACCEPT (MIG-12).
 const AGAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for which one to reach it in a better way waits for COOKIE (MIG-28).
@@ -45,9 +48,10 @@ impl Schedule {
         Self::Once
     }
 
-    /// The longest pause between two transmissions.
-    pub(super) fn longest_pause(self, now: Instant) -> Duration {
+    /// The longest pause between two transmissions, where there were so many before it.
+    pub(super) fn longest_pause(self, now: Instant, pauses: u32) -> Duration {
         match self {
+            Self::First(_) | Self::Once if pauses < FIRST_PAUSES => MAX_FIRST_INTERVAL,
             Self::First(_) | Self::Once => MAX_INTERVAL,
             Self::Again(since, pace) => pace.retry_interval(now.since(since)),
         }
@@ -56,8 +60,8 @@ impl Schedule {
     /// The pause between the first two.
     fn first_pause(self, now: Instant) -> Duration {
         match self {
-            Self::Again(_, Pace::Patient) => self.longest_pause(now),
-            _ => FIRST_HELLO_INTERVAL.min(self.longest_pause(now)),
+            Self::Again(_, Pace::Patient) => self.longest_pause(now, 0),
+            _ => FIRST_HELLO_INTERVAL.min(self.longest_pause(now, 0)),
         }
     }
 
@@ -120,10 +124,12 @@ impl Resend {
 
     /// Counts a transmission and sets the next: after the same pause once, then doubled, 25 percent less or more
     /// (NEG-15).
-    pub(super) fn arm(&mut self, now: Instant, longest: Duration, rng: &mut dyn Rng) {
+    pub(super) fn arm(&mut self, now: Instant, schedule: Schedule, rng: &mut dyn Rng) {
         let factor = rng.random_range(0.75..1.25);
         self.at = now + self.interval.mul_f64(factor);
         let grow = if self.sent == 0 { 1 } else { 2 };
+        // That of the pause after the one that begins now.
+        let longest = schedule.longest_pause(now, self.sent + 1);
         self.interval = (self.interval * grow).min(longest);
         self.sent += 1;
         self.latest = now;
