@@ -2,7 +2,9 @@
 
 mod callee;
 mod calls;
+mod conversation;
 mod elsewhere;
+mod finding;
 mod introduced;
 mod lease;
 mod mapped;
@@ -20,11 +22,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use sss_crypto::Generator;
-use sss_proto::{
-    Absence, AddressScope, Datagram, Host, Instant, Link, RelayHandle, Route, RouteClass, StreamId, TunnelId,
-};
+use sss_proto::{AddressScope, Datagram, Host, Instant, Link, RelayHandle, Route, RouteClass, StreamId, TunnelId};
 use sss_wire::Eid;
-use sss_wire::reach::bodies::{Found, Notify, Status};
+use sss_wire::reach::bodies::{Notify, Status};
 use sss_wire::reach::records::{Register, Visibility};
 use sss_wire::reach::{Kind, Leg, Packet, Punch, Sealed};
 
@@ -39,14 +39,12 @@ pub use tunnel::TunnelOrder;
 use crate::Dropped;
 use crate::path::{NOWHERE, Path};
 use callee::Callee;
-use calls::{Answered, Calls, Missing};
+use calls::Calls;
 use introduced::Introduced;
 use own::Own;
 use punch::Punched;
 use registration::{Progress, Registration as Tried};
 
-/// Peers of which is remembered which servers have found them, each counted for each server.
-const MAX_FOUND: usize = 1024;
 /// A tunnel that was opened: its name, and the server's end.
 pub(crate) type Opened = (TunnelId, SocketAddr);
 
@@ -154,20 +152,6 @@ impl Client {
         self.registrations.iter().map(Tried::report).collect()
     }
 
-    /// Servers that have named a way to a peer.
-    pub(crate) fn found_by(&self, eid: &Eid) -> Vec<Eid> {
-        let of_peer = self.found.iter().filter(|(peer, _)| peer == eid);
-        of_peer.map(|(_, server)| *server).collect()
-    }
-
-    fn note_found(&mut self, eid: Eid, server: Eid) {
-        self.found.retain(|found| *found != (eid, server));
-        self.found.push_back((eid, server));
-        while self.found.len() > MAX_FOUND {
-            self.found.pop_front();
-        }
-    }
-
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         let registrations = self.registrations.iter().filter_map(Tried::next_timer);
         registrations
@@ -238,55 +222,11 @@ impl Client {
         }
     }
 
-    /// Goes on with the calls, and tells those that nothing comes of.
-    fn call(&mut self, now: Instant, host: &mut Host) {
-        for eid in self.calls.unanswered() {
-            if host.introduce(now, &eid, self.own.relay.best()).is_none() {
-                self.calls.on_answered(&eid);
-            }
-        }
-        let mut packets = VecDeque::new();
-        self.calls
-            .on_timer(now, &mut self.registrations, &mut self.rng, &mut packets);
-        self.outbox.extend(
-            packets
-                .into_iter()
-                .map(|(link, packet)| Datagram::new(Route::over(link), packet)),
-        );
-        let servers = self.registrations.len();
-        while let Some((eid, absence, times)) = self.calls.take_failed() {
-            host.unfound(now, &eid, absence);
-            // An attempt that goes on where the peer was, or may be, goes on asking.
-            if times > 0
-                && may_change(absence)
-                && let Some(greeting) = host.introduce(now, &eid, self.own.relay.best())
-            {
-                let missing = Missing {
-                    eid,
-                    greeting: Some(greeting),
-                    times,
-                };
-                self.calls.ask_again(now, missing, servers, &mut self.rng);
-            }
-        }
-    }
-
     /// Something has come through the relay at the end of a link.
     pub(crate) fn on_relayed(&mut self, now: Instant, link: Link) {
         if let Some((lease, _)) = self.registration(link).ok().and_then(Tried::lease) {
             lease.on_relayed(now);
         }
-    }
-
-    /// A peer is looked for.
-    pub(crate) fn seek(&mut self, now: Instant, host: &mut Host, eid: Eid) {
-        if self.registrations.iter().any(|registration| *registration.eid() == eid) {
-            return;
-        }
-        let greeting = host.introduce(now, &eid, self.own.relay.best());
-        let servers = self.registrations.len();
-        self.calls.begin(now, (eid, greeting), servers, &mut self.rng);
-        self.call(now, host);
     }
 
     /// More addresses of a server.
@@ -326,15 +266,19 @@ impl Client {
         if self.spray.has(stream) {
             return self.read_spray(now, host, stream);
         }
-        let of = self
-            .registrations
-            .iter_mut()
-            .find(|registration| registration.is_on(stream));
-        let progress = of.map(|registration| registration.read(now, host, &self.own));
-        if progress.is_some_and(|progress| progress != Progress::None) {
-            self.name_mapped(now);
-            self.on_timer(now, host);
+        let mut all = self.registrations.iter_mut().enumerate();
+        let Some((number, registration)) = all.find(|(_, registration)| registration.is_on(stream)) else {
+            return;
+        };
+        let progress = registration.read(now, host, &self.own);
+        if progress == Progress::Leased {
+            self.calls.on_reached(now, number);
         }
+        if progress != Progress::None {
+            self.name_mapped(now);
+        }
+        self.take_answers(now, host);
+        self.on_timer(now, host);
     }
 
     /// Takes a packet in.
@@ -389,8 +333,9 @@ impl Client {
             host.network_changed(now, |route, _| route.link == from.link && route.handle.is_some());
         }
         // With the token that has come, CONNECT goes at once behind LEASE.
-        if was_silent || news.is_restarted || news.is_elsewhere {
-            self.calls.on_lease_renewed(now, number);
+        match was_silent || news.is_restarted || news.is_elsewhere {
+            true => self.calls.on_lease_renewed(now, number),
+            false => self.calls.on_heard(number),
         }
         let why = match news.is_superseded {
             true => RegistrationError::Superseded,
@@ -413,50 +358,6 @@ impl Client {
             true => Ok(()),
             false => Err(Dropped::Unknown),
         }
-    }
-
-    fn on_found(&mut self, now: Instant, host: &mut Host, from: Path, sealed: &Sealed<'_>) -> Result<(), Dropped> {
-        let registration = self.registration(from.link)?;
-        let (server, ip) = (*registration.eid(), registration.ip_at(from.link));
-        let (lease, _) = registration.lease().ok_or(Dropped::Unknown)?;
-        let found = Found::decode(&lease.open(sealed)?)?;
-        if let Ok(way) = &found.outcome
-            && !is_allowed(ip, way.address)
-        {
-            return Err(Dropped::Unwelcome);
-        }
-        let is_direct = self.own.relay.best() == RouteClass::Direct;
-        match self.calls.on_found(now, &found, is_direct, &mut self.rng) {
-            Answered::Way(eid, way, is_greeted) => {
-                self.note_found(eid, server);
-                let by_relay = self.relayed(now, host, (from.link, way.handle));
-                self.note_way(by_relay, way.address);
-                match by_relay {
-                    Some(route) => host.note_relay(&eid, route),
-                    None if way.handle != 0 => host.unfound(now, &eid, Absence::OnlyRelayed),
-                    None => host.unfound(now, &eid, Absence::NoWay),
-                }
-                // Else the answer comes by itself, and PUNCH says when the way is open.
-                if !is_greeted && is_direct && way.address != NOWHERE {
-                    let addresses = std::iter::once(way.address).chain(way.mapped_address());
-                    let routes: Vec<Route> = addresses.map(Route::udp).collect();
-                    host.add_hints(now, &eid, &routes);
-                }
-            }
-            Answered::Unanswered(eid, way) => {
-                // HELLO itself is repeated more often than the server may be asked, and needs nobody's notice.
-                if let Some(route) = self.relayed(now, host, (from.link, way.handle)) {
-                    host.add_hints(now, &eid, &[route]);
-                }
-            }
-            Answered::NoLease(server) => {
-                if let Some((lease, _)) = self.registrations.get_mut(server).and_then(Tried::lease) {
-                    lease.lease_now(now);
-                }
-            }
-            Answered::Nothing => {}
-        }
-        Ok(())
     }
 
     /// A caller wants to reach this host (RCH-12, RCH-13).
@@ -578,14 +479,6 @@ impl Client {
 fn is_allowed(server: Option<IpAddr>, address: SocketAddr) -> bool {
     let is_near = |ip: IpAddr| server.is_none_or(|server| AddressScope::from(ip) < AddressScope::from(server));
     address == NOWHERE || sss_proto::is_usable(&address.into()) && !is_near(address.ip())
-}
-
-/// Returns whether a peer that is not found may be found a little later.
-fn may_change(absence: Absence) -> bool {
-    !matches!(
-        absence,
-        Absence::Refused | Absence::NotAllowed | Absence::NoWay | Absence::OnlyRelayed
-    )
 }
 
 /// Time after which a handle by which nothing has come is forgotten (RCH-17).

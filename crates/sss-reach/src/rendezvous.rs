@@ -225,6 +225,9 @@ impl Rendezvous {
                 self.dropped += 1;
             }
         }
+        if let Some(client) = &mut self.client {
+            client.on_greeted(now, host);
+        }
         self.work(now, host);
     }
 

@@ -23,7 +23,7 @@ use std::fmt;
 use sss_crypto::Generator;
 use sss_proto::Instant;
 use sss_wire::reach::bodies::{LeaseOk, Notice, Status};
-use sss_wire::reach::records::{MAX_TOKENS, Register, Registered, Request, outcome};
+use sss_wire::reach::records::{MAX_TOKENS, Register, Registered, Request, outcome, way};
 use sss_wire::reach::{self, Kind, Packet, Sealed};
 use sss_wire::{Eid, Malformed};
 use zeroize::Zeroizing;
@@ -226,6 +226,11 @@ impl Registrar {
                 Ok(self.leases.search(now, &search).encode())
             }
             Request::Lookup(_) | Request::Search(_) => Err(Status::TooMany),
+            Request::Connect(call) => {
+                let outcome = self.on_call(now, (eid, path), &call);
+                self.stats.refused = self.stats.refused.saturating_add(u64::from(outcome.is_err()));
+                Ok(way(&outcome))
+            }
         };
         Ok(answer.unwrap_or_else(|status| {
             self.stats.refused = self.stats.refused.saturating_add(1);

@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sss_crypto::Generator;
-use sss_proto::{Absence, Instant, Introduced, Link};
+use sss_proto::{Absence, Host, Instant, Introduced, Link};
 use sss_wire::Eid;
 use sss_wire::reach::Punch;
 use sss_wire::reach::bodies::{Found, Status, Unfound, Way};
+use sss_wire::reach::records::Call as Request;
 
 use super::PATIENCE;
+use super::own::Own;
 use super::punch::{Punched, Punching};
 use super::registration::Registration;
 use crate::absence::absence;
@@ -77,6 +79,8 @@ struct Question {
     state: State,
     /// The server has said of late that it was asked too often.
     is_put_off: bool,
+    /// The server has answered something else since it was asked: it is there.
+    is_heard: bool,
 }
 
 enum State {
@@ -170,6 +174,23 @@ impl Calls {
         }
     }
 
+    /// The server of a registration has answered something.
+    pub(super) fn on_heard(&mut self, server: usize) {
+        for question in self.all.iter_mut().filter_map(|call| call.questions.get_mut(server)) {
+            question.is_heard = true;
+        }
+    }
+
+    /// The server of a registration can be asked: what waits for that is asked now.
+    pub(super) fn on_reached(&mut self, now: Instant, server: usize) {
+        self.on_heard(server);
+        for question in self.all.iter_mut().filter_map(|call| call.questions.get_mut(server)) {
+            if let State::Asking(at, 0) = &mut question.state {
+                *at = now.min(*at);
+            }
+        }
+    }
+
     /// Peers whose greeting is not answered yet.
     pub(super) fn unanswered(&self) -> Vec<Eid> {
         let unanswered = self.all.iter().filter(|call| call.greeting.is_some());
@@ -192,6 +213,16 @@ impl Calls {
         self.all.iter().map(Call::next_timer).min()
     }
 
+    /// Asks behind REGISTER where that is not answered yet (RCH-41).
+    pub(super) fn ask_early(&mut self, now: Instant, host: &mut Host, own: &Own, registrations: &mut [Registration]) {
+        for call in &mut self.all {
+            let (about, questions) = call.about();
+            for (question, registration) in questions.iter_mut().zip(&mut *registrations) {
+                question.ask_early(now, about, (host, own), registration);
+            }
+        }
+    }
+
     /// Sends what is due.
     pub(super) fn on_timer(
         &mut self,
@@ -201,12 +232,8 @@ impl Calls {
         outbox: &mut VecDeque<(Link, Vec<u8>)>,
     ) {
         for call in &mut self.all {
-            for (question, registration) in call.questions.iter_mut().zip(&mut *registrations) {
-                let about = About {
-                    eid: call.eid,
-                    began: call.began,
-                    greeting: call.greeting.as_ref(),
-                };
+            let (about, questions) = call.about();
+            for (question, registration) in questions.iter_mut().zip(&mut *registrations) {
                 outbox.extend(question.on_timer(now, about, registration, rng));
             }
         }
@@ -286,6 +313,16 @@ impl Named {
 }
 
 impl Call {
+    /// Its subject, and the questions about that.
+    fn about(&mut self) -> (About<'_>, &mut [Question]) {
+        let about = About {
+            eid: self.eid,
+            began: self.began,
+            greeting: self.greeting.as_ref(),
+        };
+        (about, &mut self.questions)
+    }
+
     /// The best of the reasons, when all servers have failed: what one knows that has seen the peer counts most.
     fn failure(&self) -> Option<Absence> {
         let mut worst = None;
@@ -329,6 +366,35 @@ impl Question {
             introduction,
             state: State::Asking(now, 0),
             is_put_off: false,
+            is_heard: false,
+        }
+    }
+
+    /// Asks behind REGISTER, if that is not answered yet (RCH-41).
+    fn ask_early(
+        &mut self,
+        now: Instant,
+        about: About<'_>,
+        (host, own): (&mut Host, &Own),
+        registration: &mut Registration,
+    ) {
+        let State::Asking(at, sent @ 0) = &mut self.state else {
+            return;
+        };
+        if now < *at {
+            return;
+        }
+        let About { eid, greeting, .. } = about;
+        let call = || Request {
+            instance: own.register.instance,
+            rtt: 0,
+            introduction: self.introduction,
+            eid,
+            hello: greeting.map(|greeting| greeting.hello.clone()).unwrap_or_default(),
+            key: greeting.and_then(|greeting| greeting.key.clone()),
+        };
+        if registration.connect(host, call) {
+            (*at, *sent) = (now + PAUSES.0, 1);
         }
     }
 
@@ -346,7 +412,8 @@ impl Question {
         let (at, sent) = match &mut self.state {
             State::Asking(at, sent) => {
                 let failure = registration.failure();
-                if now >= *at && (failure.is_some() || now >= began + PATIENCE) {
+                let patience = if self.is_heard { LIFE } else { PATIENCE };
+                if now >= *at && (failure.is_some() || now >= began + patience) {
                     let silence = match self.is_put_off {
                         true => Status::TooMany,
                         false => Status::NoLease,
@@ -417,8 +484,8 @@ mod tests {
 
     // spec: RCH-11
     #[test]
-    fn a_server_that_was_asked_too_often_has_answered() {
-        let failure = |is_put_off| {
+    fn a_server_that_was_asked_too_often_has_answered_and_one_that_was_heard_has_more_time() {
+        let failure = |is_put_off, is_heard, after| {
             let (now, mut rng) = (Instant::default(), Generator::new(&[1; 32]));
             let eid = Eid::from_public_key(&[7; 32]);
             let mut calls = Calls::default();
@@ -435,12 +502,18 @@ mod tests {
                 addresses: Vec::new(),
                 tls: None,
             };
+            if is_heard {
+                calls.on_heard(0);
+            }
             let mut registrations = [Registration::new(now, server)];
-            calls.on_timer(now + PATIENCE, &mut registrations, &mut rng, &mut VecDeque::new());
+            calls.on_timer(now + after, &mut registrations, &mut rng, &mut VecDeque::new());
             calls.take_failed().map(|(_, absence, _)| absence)
         };
-        assert_eq!(failure(false), Some(Absence::NoServer));
-        assert_eq!(failure(true), Some(Absence::TooMany));
+        assert_eq!(failure(false, false, PATIENCE), Some(Absence::NoServer));
+        assert_eq!(failure(true, false, PATIENCE), Some(Absence::TooMany));
+        // One that has answered something is there: packets are lost.
+        assert_eq!(failure(false, true, PATIENCE), None);
+        assert_eq!(failure(false, true, LIFE), Some(Absence::NoServer));
     }
 
     // spec: RCH-12

@@ -1,21 +1,23 @@
 //! This host's registration with one server: the stream, and the lease that stays of it.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::task::Poll;
 use std::time::Duration;
 
 use sss_crypto::Generator;
 use sss_proto::{
-    Absence, CloseReason, ConnectError, Host, Instant, Link, OpenError, ReadError, ReadOutcome, Route, SocketId,
-    StreamId, TunnelId, WriteError,
+    Absence, CloseReason, ConnectError, Host, Instant, Link, OpenError, ReadError, Route, SocketId, StreamId, TunnelId,
+    WriteError,
 };
 use sss_wire::reach::Sealed;
-use sss_wire::reach::bodies::{Presence, Status};
-use sss_wire::reach::records::{MAX_RECORD, Registered, Request, Visibility};
+use sss_wire::reach::bodies::{Found, Presence, Status};
+use sss_wire::reach::records::{Call, Registered, Visibility};
 use sss_wire::services::SERVICE;
 use sss_wire::{Eid, reach};
 
 use super::Own;
+use super::conversation::Conversation;
 use super::lease::{Lease, Wish};
 use super::outside::Outside;
 use super::report::{self, Over, RegistrationError, RegistrationState, TunnelEnd};
@@ -43,6 +45,12 @@ pub struct ServerAddress {
 pub(super) struct Registration {
     server: ServerAddress,
     state: State,
+    /// The stream on which it is asked for, and CONNECTs behind that.
+    conversation: Option<Conversation>,
+    /// Answers to those.
+    found: VecDeque<Found>,
+    /// Set if the server understands no request behind REGISTER.
+    only_registers: bool,
     /// The lease, and the link at whose end its server is. It is used while this host registers anew.
     leased: Option<(Box<Lease>, Link)>,
     tunnel: Tunnel,
@@ -56,20 +64,12 @@ pub(super) struct Registration {
 enum State {
     /// It is tried (again) at this time.
     Pausing(Instant),
-    /// REGISTER is sent.
-    Asking(Asking),
+    /// REGISTER was sent at this time.
+    Asking(Instant),
     /// Nothing is to be asked: there is a lease.
     Settled,
     /// This host goes, and has no lease any more.
     Over,
-}
-
-/// A server that is asked.
-struct Asking {
-    stream: StreamId,
-    /// The answer, as far as it has come.
-    record: Vec<u8>,
-    began: Instant,
 }
 
 /// Outcome of what came on the stream.
@@ -89,6 +89,9 @@ impl Registration {
             tunnel: Tunnel::new(now, server.tls.clone()),
             server,
             state: State::Pausing(now),
+            conversation: None,
+            found: VecDeque::new(),
+            only_registers: false,
             leased: None,
             outside: Outside::default(),
             pause: FIRST_PAUSE,
@@ -170,7 +173,7 @@ impl Registration {
     }
 
     pub(super) fn is_on(&self, stream: StreamId) -> bool {
-        matches!(&self.state, State::Asking(asking) if asking.stream == stream)
+        self.conversation.as_ref().is_some_and(|asked| asked.is_on(stream))
     }
 
     pub(super) fn next_timer(&self) -> Option<Instant> {
@@ -237,6 +240,7 @@ impl Registration {
         if now < at || !self.has_way() {
             return;
         }
+        self.end_conversation(host);
         let names = (SERVICE, reach::PROTOCOL);
         let tunnel = self.tunnel.open().map(|opened| Route::over(Link::Tunnel(opened.id)));
         let addresses = self.server.addresses.iter().copied();
@@ -246,41 +250,26 @@ impl Registration {
             Ok(stream) => stream,
             Err(error) => return self.fail(now, why_unopened(error)),
         };
-        let record = Request::Register(own.register.clone()).encode();
-        let written = host.stream(stream).write_record(&record);
-        if let Err(error) = written.and_then(|()| host.stream(stream).finish()) {
-            host.stream(stream).release();
-            return self.fail(now, why_unwritten(error));
+        match Conversation::begin(host, stream, &own.register) {
+            Ok(conversation) => self.conversation = Some(conversation),
+            Err(error) => return self.fail(now, error),
         }
-        self.state = State::Asking(Asking {
-            stream,
-            record: Vec::new(),
-            began: now,
-        });
+        self.state = State::Asking(now);
         self.read(now, host, own);
     }
 
     /// Reads on: something has come on the stream.
     pub(super) fn read(&mut self, now: Instant, host: &mut Host, own: &Own) -> Progress {
-        let State::Asking(Asking { stream, record, .. }) = &mut self.state else {
+        let (State::Asking(_), Some(conversation)) = (&self.state, &mut self.conversation) else {
+            self.read_found(now, host);
             return Progress::None;
         };
-        let stream = *stream;
-        let outcome = loop {
-            match host.stream(stream).poll_read(now, MAX_RECORD) {
-                Poll::Pending => return Progress::None,
-                Poll::Ready(Ok(ReadOutcome::Chunk(bytes))) if record.len() + bytes.len() <= MAX_RECORD => {
-                    record.extend_from_slice(&bytes);
-                }
-                Poll::Ready(Ok(ReadOutcome::Mark)) => break Ok(std::mem::take(record)),
-                Poll::Ready(Ok(_)) => break Err(RegistrationError::Malformed),
-                Poll::Ready(Err(error)) => break Err(why_unread(error)),
-            }
+        let Poll::Ready(outcome) = conversation.poll(now, host) else {
+            return Progress::None;
         };
-        let info = host.channel_info(stream.peer());
-        let rtt = info.as_ref().and_then(|info| info.min_rtt);
-        let link = info.and_then(|info| info.route.handle.is_none().then_some(info.route.link));
-        host.stream(stream).release();
+        let link = conversation.link(host);
+        let rtt = conversation.rtt(host);
+        let is_unheard = outcome == Err(RegistrationError::Malformed) && conversation.has_calls();
         let outcome = outcome.and_then(|record| match Registered::decode(&record) {
             Ok(Ok(registered)) => link.map(|at| (registered, at)).ok_or(RegistrationError::Malformed),
             Ok(Err(unfound)) => Err(why_not(unfound.status)),
@@ -288,33 +277,88 @@ impl Registration {
         });
         match outcome {
             Ok((registered, at)) => {
-                self.outside.set(now, registered.other_port);
-                let presence = match own.register.visibility {
-                    Visibility::Hidden => Presence::Hidden,
-                    Visibility::Known | Visibility::Listed => Presence::Found,
-                };
-                let wish = Wish {
-                    presence,
-                    is_veiled: own.register.is_veiled,
-                };
-                let lease = Lease::new(now, registered, (wish, rtt));
-                // LEASEs of the one before may still arrive.
-                let before = self.leased.as_ref().map_or(0, |(before, _)| before.counter());
-                self.leased = Some((Box::new(lease.after(before)), at));
-                self.state = State::Settled;
-                match at {
-                    Link::Tunnel(_) => self.tunnel.on_used(now),
-                    Link::Udp(_) | Link::Socket(..) => self.tunnel.on_heard_by_udp(),
-                }
-                self.pause = FIRST_PAUSE;
-                self.failure = None;
+                self.on_registered(now, (registered, at, rtt), own);
+                self.read_found(now, host);
                 Progress::Leased
             }
             Err(error) => {
+                self.end_conversation(host);
+                // A server that knows no other request than REGISTER ends the stream (RCH-41).
+                self.only_registers |= is_unheard;
                 self.fail(now, error);
+                if is_unheard {
+                    self.retry(now);
+                }
                 Progress::Failed
             }
         }
+    }
+
+    /// REGISTERED has come over a link, with this round trip.
+    fn on_registered(&mut self, now: Instant, (registered, at, rtt): (Registered, Link, Option<Duration>), own: &Own) {
+        self.outside.set(now, registered.other_port);
+        let presence = match own.register.visibility {
+            Visibility::Hidden => Presence::Hidden,
+            Visibility::Known | Visibility::Listed => Presence::Found,
+        };
+        let wish = Wish {
+            presence,
+            is_veiled: own.register.is_veiled,
+        };
+        let lease = Lease::new(now, registered, (wish, rtt));
+        // LEASEs of the one before may still arrive.
+        let before = self.leased.as_ref().map_or(0, |(before, _)| before.counter());
+        self.leased = Some((Box::new(lease.after(before)), at));
+        self.state = State::Settled;
+        match at {
+            Link::Tunnel(_) => self.tunnel.on_used(now),
+            Link::Udp(_) | Link::Socket(..) => self.tunnel.on_heard_by_udp(),
+        }
+        self.pause = FIRST_PAUSE;
+        self.failure = None;
+    }
+
+    /// Reads the answers to CONNECTs, and ends the stream when all have come.
+    fn read_found(&mut self, now: Instant, host: &mut Host) {
+        while let Some(conversation) = self.conversation.as_mut().filter(|asked| asked.has_calls()) {
+            match conversation.poll_found(now, host) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(found)) => self.found.push_back(found),
+                // What was asked is asked again by packets.
+                Poll::Ready(Err(_)) => break,
+            }
+        }
+        self.end_conversation(host);
+    }
+
+    fn end_conversation(&mut self, host: &mut Host) {
+        if let Some(conversation) = self.conversation.take() {
+            conversation.end(host);
+        }
+    }
+
+    /// Returns whether it has just become known how far the server is that is asked: CONNECT may follow REGISTER.
+    pub(super) fn is_greeted(&mut self, host: &Host) -> bool {
+        self.may_follow()
+            .is_some_and(|conversation| conversation.note_greeted(host))
+    }
+
+    /// The stream on which CONNECT may follow REGISTER: there is no lease yet.
+    fn may_follow(&mut self) -> Option<&mut Conversation> {
+        let asks = matches!(self.state, State::Asking(_)) && self.leased.is_none();
+        self.conversation.as_mut().filter(|_| asks && !self.only_registers)
+    }
+
+    /// Asks for an introduction behind REGISTER, if that is not answered yet (RCH-41). Returns whether it was.
+    pub(super) fn connect(&mut self, host: &mut Host, call: impl FnOnce() -> Call) -> bool {
+        self.may_follow()
+            .is_some_and(|conversation| conversation.connect(host, call))
+    }
+
+    /// The next answer to a CONNECT that has come on the stream, and the link by which the server is reached.
+    pub(super) fn take_found(&mut self) -> Option<(Found, Link)> {
+        let found = self.found.pop_front()?;
+        self.leased.as_ref().map(|(_, at)| (found, *at))
     }
 
     /// This host has come into another network.
@@ -410,7 +454,7 @@ impl Registration {
         match (&self.leased, &self.state) {
             (Some((_, Link::Tunnel(_))), _) => Hearing::ByTunnel,
             (Some((lease, _)), _) => lease.silent_since().map_or(Hearing::ByUdp, Hearing::Missed),
-            (None, State::Asking(asking)) => Hearing::Asked(asking.began),
+            (None, State::Asking(began)) => Hearing::Asked(*began),
             // Its name is not found, or it has no address but that of the tunnel.
             (None, State::Pausing(at)) if self.server.addresses.is_empty() => Hearing::Asked(*at),
             (None, State::Pausing(_) | State::Settled | State::Over) => Hearing::Unasked,
@@ -511,7 +555,7 @@ fn why_unopened(error: ConnectError) -> RegistrationError {
     }
 }
 
-fn why_unwritten(error: WriteError) -> RegistrationError {
+pub(super) fn why_unwritten(error: WriteError) -> RegistrationError {
     match error {
         WriteError::Refused(refusal) => RegistrationError::Refused(refusal),
         WriteError::Lost(reason) => RegistrationError::Lost(reason),
@@ -519,7 +563,7 @@ fn why_unwritten(error: WriteError) -> RegistrationError {
     }
 }
 
-fn why_unread(error: ReadError) -> RegistrationError {
+pub(super) fn why_unread(error: ReadError) -> RegistrationError {
     match error {
         ReadError::Refused(refusal) => RegistrationError::Refused(refusal),
         ReadError::Lost(reason) => RegistrationError::Lost(reason),

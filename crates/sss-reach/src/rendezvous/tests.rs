@@ -15,6 +15,7 @@ use sss_wire::reach::records::Visibility;
 use super::*;
 use crate::server::RelayLimits;
 
+mod counts;
 mod mapped;
 mod relayed;
 mod spray;
@@ -96,6 +97,8 @@ struct World {
     far: (usize, Duration),
     tunnels: tunnels::Tunnels,
     sockets: spray::Sockets,
+    /// Number of the run, where keys and random numbers are to be others in each.
+    seed: u64,
 }
 
 const ECHO: (&str, &str) = ("echo", "echo/1");
@@ -118,6 +121,7 @@ impl World {
             far: (0, Duration::ZERO),
             tunnels: tunnels::Tunnels::default(),
             sockets: spray::Sockets::default(),
+            seed: 0,
         }
     }
 
@@ -127,7 +131,11 @@ impl World {
 
     fn add(&mut self, nat: Nat, config: RendezvousConfig) -> usize {
         let n = self.nodes.len();
-        let seed = [u8::try_from(n + 1).unwrap(); 32];
+        let mut seed = [u8::try_from(n + 1).unwrap(); 32];
+        seed[..8]
+            .iter_mut()
+            .zip(self.seed.to_be_bytes())
+            .for_each(|(byte, more)| *byte ^= more);
         let mut core = Config::default();
         core.seeks = true;
         let mut host = Host::new(core, StaticKey::from_bytes(seed), seed);
@@ -792,6 +800,45 @@ fn an_attempt_that_is_given_up_asks_a_restarted_server_no_more() {
     let before = connects(&world, one);
     world.run(MS(12_000));
     assert_eq!(connects(&world, one), before);
+}
+
+// spec: RCH-41
+#[test]
+fn a_server_that_understands_no_connect_behind_register_is_asked_by_packets() {
+    let mut world = World::new((50, 50));
+    // A host that takes registrations by itself, as a server of another make does.
+    let server = world.add(Nat::None, RendezvousConfig::default());
+    world.servers = 1;
+    let listener = world.nodes[server].host.offer_own(sss_wire::reach::PROTOCOL).unwrap();
+    assert!(world.nodes[server].host.accept(listener).is_none());
+    let place = ServerAddress {
+        eid: world.nodes[server].host.eid(),
+        addresses: vec![world.nodes[server].address],
+        tls: None,
+    };
+    let one = world.add_host(Nat::None, &[place], Visibility::Hidden);
+    world.call_eid(one, Eid::from_public_key(&[9; 32]));
+    let mut records = Vec::new();
+    while records.len() < 2 {
+        assert!(world.now < Instant::from_nanos(1_001_000_000_000), "{records:?}");
+        world.run(MS(10));
+        let now = world.now;
+        let Some((stream, _)) = world.nodes[server].host.accept(listener) else {
+            continue;
+        };
+        world.run(MS(10));
+        let mut stream = world.nodes[server].host.stream(stream);
+        let mut count = 0;
+        while let std::task::Poll::Ready(Ok(outcome)) = stream.poll_read(now, 2000) {
+            count += usize::from(outcome == ReadOutcome::Mark);
+        }
+        records.push(count);
+        stream.stop(sss_wire::Code::app(1), "");
+        stream.reset(sss_wire::Code::app(1), "");
+        stream.release();
+        world.nodes[server].wake = Some(now);
+    }
+    assert_eq!(records, [2, 1]);
 }
 
 // spec: RCH-5, RCH-10

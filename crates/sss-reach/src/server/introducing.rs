@@ -4,6 +4,7 @@ use sss_proto::Instant;
 use sss_wire::Eid;
 use sss_wire::long;
 use sss_wire::reach::bodies::{Connect, Found, Notify, Status, Unfound, Way};
+use sss_wire::reach::records::Call;
 use sss_wire::reach::{self, Kind, Leg, Sealed};
 
 use super::introductions::{Introduction, hold};
@@ -64,6 +65,32 @@ impl Registrar {
         let packet = key.seal(Kind::Found, None, &mut self.rng, |_| found.encode());
         self.send(from, packet);
         Ok(())
+    }
+
+    /// CONNECT on a stream, of a host whose channel has this path (RCH-41): its address is validated.
+    pub(super) fn on_call(&mut self, now: Instant, (eid, path): (&Eid, Path), call: &Call) -> Result<Way, Unfound> {
+        let caller = Instance {
+            eid: *eid,
+            name: call.instance,
+        };
+        let lease = self.leases.get(now, &caller);
+        if lease.is_none_or(|lease| lease.path.link != path.link) {
+            return Err(Unfound::because(Status::NoLease));
+        }
+        let connect = Connect {
+            boot: self.boot,
+            counter: 0,
+            rtt: call.rtt,
+            introduction: call.introduction,
+            eid: call.eid,
+            hello: &call.hello,
+        };
+        let way = self.introduce(now, (caller, path), &connect)?;
+        if let Some(key) = &call.key {
+            self.introductions.put_leg(&call.introduction, key);
+        }
+        self.on_timer(now);
+        Ok(way)
     }
 
     /// Begins an introduction, or goes on with it. Returns the way to the callee.

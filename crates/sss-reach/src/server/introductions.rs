@@ -112,6 +112,13 @@ impl Introductions {
         is_repeated
     }
 
+    /// The caller's key has come with CONNECT: it goes with NOTIFY.
+    pub(super) fn put_leg(&mut self, name: &[u8; 8], key: &[u8; KEM_KEY]) {
+        if let Some(introduction) = self.all.get_mut(name) {
+            introduction.leg.get_or_insert_with(|| Box::new(*key));
+        }
+    }
+
     /// The caller's LEG has come. Returns the introduction if it is to be sent on at once: the callee has heard of the
     /// rest. A caller that repeats it has no answer yet, even if the callee has answered NOTIFY: it may be lost.
     pub(super) fn on_leg(&mut self, name: &[u8; 8], key: &[u8; KEM_KEY]) -> Option<&Introduction> {

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use sss_proto::{Link, TunnelId};
 use sss_wire::long;
-use sss_wire::reach::records::{Entries, Search, Visibility, read_outcome};
+use sss_wire::reach::records::{Call, Entries, Search, Visibility, read_outcome, read_way};
 use sss_wire::reach::{
     LEASE_SIZE,
     bodies::{self, Connect, Found, MappedPort, Notify, Presence, Unfound, Way},
@@ -513,6 +513,62 @@ fn both_are_told_of_each_other() {
     assert_eq!(sent(&mut server).len(), 3);
     server.on_timer(at(9000));
     assert_eq!(sent(&mut server), []);
+}
+
+/// The answer to CONNECT on a stream, from an address.
+fn asked(server: &mut Registrar, (caller, callee, name): (&Client, Eid, u8), from: SocketAddr) -> Result<Way, Unfound> {
+    let call = Call {
+        instance: caller.instance,
+        rtt: 50_000,
+        introduction: [name; 8],
+        eid: callee,
+        hello: b"a short HELLO".to_vec(),
+        key: Some(Box::new([3; long::KEM_KEY])),
+    };
+    let answer = server.request(at(10), (&caller.eid, from), &Request::Connect(call).encode());
+    read_way(&answer.unwrap()).unwrap()
+}
+
+// spec: RCH-41
+#[test]
+fn connect_on_the_stream_of_a_registration_does_what_the_packets_do() {
+    let mut server = registrar(relaying());
+    let (caller, mut callee) = (Client::new(&mut server, at(0), 1), Client::new(&mut server, at(0), 2));
+    callee.renew(&mut server, at(1));
+    let no_lease = Err(unfound(Status::NoLease));
+    assert_eq!(asked(&mut server, (&caller, callee.eid, 5), address(66)), no_lease);
+    let stranger = Client {
+        instance: [66; 8],
+        ..Client::new(&mut server, at(2), 1)
+    };
+    assert_eq!(asked(&mut server, (&stranger, callee.eid, 5), caller.at), no_lease);
+    assert_eq!(sent(&mut server), []);
+    assert_eq!(server.stats().refused, 2);
+
+    let way = asked(&mut server, (&caller, callee.eid, 5), caller.at).unwrap();
+    let told = sent(&mut server);
+    assert_eq!(told.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [callee.at; 2]);
+    let opened = callee.opened(&told[0].1, Kind::Notify);
+    let notify = Notify::decode(&opened).unwrap();
+    assert_eq!(notify.hello, b"a short HELLO");
+    assert_eq!((way.address, notify.way.address), (callee.at, caller.at));
+    assert_eq!((way.hold, notify.way.hold), (0, 15_000), "half of 50 ms less 20 ms");
+    assert_eq!(notify.way.punch_key, way.punch_key);
+    let Packet::Leg(leg) = Packet::parse(&told[1].1).unwrap() else {
+        panic!("a LEG");
+    };
+    assert_eq!((leg.introduction, leg.key), (&notify.introduction, &[3; long::KEM_KEY]));
+
+    // What is said of it later comes by a packet, and counts for the same quotas.
+    let never = asked(&mut server, (&caller, eid(9), 6), caller.at);
+    assert_eq!(never, Err(unfound(Status::NeverSeen)));
+    let refuse = callee.lease(Some((notify.introduction, Status::Refused)));
+    server.packet(at(30), callee.at, &refuse).unwrap();
+    let told = sent(&mut server);
+    let [found] = &told.iter().filter(|(to, _)| *to == caller.at).collect::<Vec<_>>()[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(caller.found(&found.1), Err(unfound(Status::Refused)));
 }
 
 /// The ways that a caller and its callee are told of each other, when the one calls the other.

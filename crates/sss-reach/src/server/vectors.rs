@@ -6,7 +6,7 @@ use sss_proto::Instant;
 use sss_wire::reach::bodies::{
     Connect, Found, Lease, LeaseOk, MappedPort, Notice, Notify, Presence, Status, Unfound, Way,
 };
-use sss_wire::reach::records::{self, Entries, Register, Registered, Request, Search, Visibility};
+use sss_wire::reach::records::{self, Call, Entries, Register, Registered, Request, Search, Visibility};
 use sss_wire::reach::{Packet, Sealed};
 use sss_wire::{Eid, Malformed, reach};
 
@@ -93,6 +93,14 @@ fn request(vector: &Value) -> Request {
             after: maybe(fields, "after", eid),
             count: number(fields, "n"),
         }),
+        "connect" => Request::Connect(Call {
+            instance: array(fields, "instance"),
+            rtt: number(fields, "rtt"),
+            introduction: array(fields, "introduction"),
+            eid: eid(fields, "eid"),
+            hello: bytes(fields, "hello"),
+            key: (!text(fields, "key").is_empty()).then(|| Box::new(array(fields, "key"))),
+        }),
         other => panic!("{other}"),
     }
 }
@@ -128,7 +136,7 @@ fn keys_are_those_of_the_vectors() {
     }
 }
 
-// spec: VEC-17, RCH-1, RCH-2
+// spec: VEC-17, RCH-1, RCH-2, RCH-41
 #[test]
 fn records_are_those_of_the_vectors() {
     for vector in vectors("requests") {
@@ -173,6 +181,11 @@ fn records_are_those_of_the_vectors() {
                 };
                 assert_eq!(Entries::decode(&hex), Ok(Ok(expected.clone())), "{vector}");
                 assert_eq!(expected.encode(), hex, "{vector}");
+            }
+            "way" => {
+                let expected = unfound.map_or_else(|| Ok(way(fields)), Err);
+                assert_eq!(records::read_way(&hex), Ok(expected), "{vector}");
+                assert_eq!(records::way(&expected), hex, "{vector}");
             }
             other => panic!("{other}"),
         }

@@ -356,15 +356,7 @@ impl Found {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(74);
         out.extend_from_slice(&self.introduction);
-        let (status, since) = match &self.outcome {
-            Ok(_) => (Status::Ok, 0),
-            Err(unfound) => (unfound.status, unfound.since),
-        };
-        out.push(status as u8);
-        out.extend_from_slice(&since.to_be_bytes());
-        if let Ok(way) = &self.outcome {
-            way.encode(&mut out);
-        }
+        put_found(&mut out, &self.outcome);
         out
     }
 
@@ -375,13 +367,31 @@ impl Found {
     pub fn decode(plaintext: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(plaintext);
         let introduction = reader.array()?;
-        let (status, since) = (Status::try_from(reader.u8()?)?, reader.u32()?);
-        let outcome = match status {
-            Status::Ok => Ok(Way::decode(&mut reader)?),
-            _ => Err(Unfound { status, since }),
-        };
+        let outcome = found(&mut reader)?;
         Ok(Self { introduction, outcome })
     }
+}
+
+/// Writes the way to a host, or why there is none.
+pub(super) fn put_found(out: &mut Vec<u8>, outcome: &Result<Way, Unfound>) {
+    let (status, since) = match outcome {
+        Ok(_) => (Status::Ok, 0),
+        Err(unfound) => (unfound.status, unfound.since),
+    };
+    out.push(status as u8);
+    out.extend_from_slice(&since.to_be_bytes());
+    if let Ok(way) = outcome {
+        way.encode(out);
+    }
+}
+
+/// Reads the way to a host, or why there is none.
+pub(super) fn found(reader: &mut Reader<'_>) -> Result<Result<Way, Unfound>, Malformed> {
+    let (status, since) = (Status::try_from(reader.u8()?)?, reader.u32()?);
+    Ok(match status {
+        Status::Ok => Ok(Way::decode(reader)?),
+        _ => Err(Unfound { status, since }),
+    })
 }
 
 /// NOTIFY, opened.

@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
-use super::bodies::{Status, Unfound, eid, put_bytes8, token};
+use super::bodies::{Status, Unfound, Way, eid, found, put_bytes8, put_found, token};
 use super::{address, address_bytes};
 use crate::error::Malformed;
+use crate::long::KEM_KEY;
 use crate::reader::Reader;
 use crate::{Eid, varint};
 
@@ -28,6 +29,8 @@ pub enum Request {
     Lookup(Eid),
     /// Hosts listed under a word.
     Search(Search),
+    /// Introduction to a host.
+    Connect(Call),
 }
 
 /// REGISTER (RCH-2).
@@ -88,6 +91,23 @@ pub struct Search {
     pub count: u8,
 }
 
+/// CONNECT on a stream (RCH-41).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The run of the caller.
+    pub instance: [u8; 8],
+    /// Round-trip time to the server in microseconds; 0 if it is not known.
+    pub rtt: u32,
+    /// The attempt, by a name for the server alone.
+    pub introduction: [u8; 8],
+    /// The host looked for.
+    pub eid: Eid,
+    /// A short HELLO (RCH-11).
+    pub hello: Vec<u8>,
+    /// The key that LEG has, if the caller offers the leg.
+    pub key: Option<Box<[u8; KEM_KEY]>>,
+}
+
 /// REGISTERED: what a host has to know.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Registered {
@@ -146,6 +166,15 @@ impl Request {
                 put_bytes8(&mut out, search.after.as_ref().map_or(&[], |eid| eid.as_bytes()));
                 out.push(search.count);
             }
+            Self::Connect(call) => {
+                out.push(4);
+                out.extend_from_slice(&call.instance);
+                out.extend_from_slice(&call.rtt.to_be_bytes());
+                out.extend_from_slice(&call.introduction);
+                out.extend_from_slice(call.eid.as_bytes());
+                put_bytesv(&mut out, &call.hello);
+                out.extend_from_slice(call.key.as_ref().map_or(&[], |key| &key[..]));
+            }
         }
         out
     }
@@ -167,6 +196,7 @@ impl Request {
                 after: optional_eid(&mut reader)?,
                 count: reader.u8()?,
             }),
+            4 => Self::Connect(call(&mut reader)?),
             _ => return Err(Malformed("an unknown request")),
         };
         match reader.is_empty() {
@@ -202,6 +232,20 @@ fn register(reader: &mut Reader<'_>) -> Result<Register, Malformed> {
         is_veiled: flags & VEILED != 0,
         words,
         profile,
+    })
+}
+
+fn call(reader: &mut Reader<'_>) -> Result<Call, Malformed> {
+    Ok(Call {
+        instance: reader.array()?,
+        rtt: reader.u32()?,
+        introduction: reader.array()?,
+        eid: eid(reader)?,
+        hello: reader.bytesv()?.to_vec(),
+        key: match reader.is_empty() {
+            true => None,
+            false => Some(Box::new(reader.array()?)),
+        },
     })
 }
 
@@ -315,6 +359,21 @@ pub fn read_outcome(record: &[u8]) -> Result<Result<(), Unfound>, Malformed> {
         Some(unfound) => Err(unfound),
         None => Ok(()),
     })
+}
+
+/// Answer to CONNECT (RCH-41).
+pub fn way(outcome: &Result<Way, Unfound>) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_found(&mut out, outcome);
+    out
+}
+
+/// Reads the answer to CONNECT.
+///
+/// # Errors
+/// If it is too short, or its status unknown.
+pub fn read_way(record: &[u8]) -> Result<Result<Way, Unfound>, Malformed> {
+    found(&mut Reader::new(record))
 }
 
 /// Reads the status that answers begin with.

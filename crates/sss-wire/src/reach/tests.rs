@@ -3,9 +3,10 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::bodies::{Connect, Found, Lease, LeaseOk, MappedPort, Notice, Notify, Presence, Status, Unfound, Way};
-use super::records::{Entries, Register, Registered, Request, Search, Visibility};
+use super::records::{Call, Entries, Register, Registered, Request, Search, Visibility};
 use super::*;
 use crate::Eid;
+use crate::long::KEM_KEY;
 
 fn any_eid() -> impl Strategy<Value = Eid> {
     any::<[u8; 32]>().prop_map(|key| Eid::from_public_key(&key))
@@ -61,7 +62,19 @@ fn any_request() -> impl Strategy<Value = Request> {
     );
     let search = ("[a-zé]{1,20}", option::of(any_eid()), any::<u8>())
         .prop_map(|(word, after, count)| Request::Search(Search { word, after, count }));
-    prop_oneof![register, any_eid().prop_map(Request::Lookup), search]
+    let ids = (any::<[u8; 8]>(), any::<u32>(), any::<[u8; 8]>(), any_eid());
+    let connect = (ids, vec(any::<u8>(), 0..300), any::<Option<u8>>()).prop_map(|(ids, hello, key)| {
+        let (instance, rtt, introduction, eid) = ids;
+        Request::Connect(Call {
+            instance,
+            rtt,
+            introduction,
+            eid,
+            hello,
+            key: key.map(|byte| Box::new([byte; KEM_KEY])),
+        })
+    });
+    prop_oneof![register, any_eid().prop_map(Request::Lookup), search, connect]
 }
 
 proptest! {
@@ -133,6 +146,7 @@ proptest! {
         let _ = (Lease::decode(&packet), LeaseOk::decode(&packet), Connect::decode(&packet));
         let _ = (Found::decode(&packet), Notify::decode(&packet), Request::decode(&packet));
         let _ = (Registered::decode(&packet), Entries::decode(&packet), records::read_outcome(&packet));
+        let _ = records::read_way(&packet);
         let _ = (spray::Record::decode(&packet), packet.get(..7).map(spray::Record::decode));
     }
 }
@@ -195,7 +209,7 @@ fn requests_that_are_too_long_are_refused() {
     assert!(register(&"w".repeat(65), 0).is_err());
     assert!(register("", 1025).is_err());
     assert!(Request::decode(&[]).is_err());
-    assert!(Request::decode(&[4, 0]).is_err(), "something behind it");
+    assert!(Request::decode(&[4, 0]).is_err(), "cut off");
     assert!(Request::decode(&[9]).is_err());
     assert!(Request::decode(&[4; MAX_RECORD + 1]).is_err());
 }

@@ -1,0 +1,164 @@
+//! Hosts that are looked for: what servers are asked, and what they answer (RCH-11, RCH-12).
+
+use sss_proto::{Absence, Datagram, Host, Instant, Link, Route, RouteClass};
+use sss_wire::Eid;
+use sss_wire::reach::Sealed;
+use sss_wire::reach::bodies::Found;
+
+use std::collections::VecDeque;
+
+use super::calls::{Answered, Missing};
+use super::registration::Registration as Tried;
+use super::{Client, is_allowed};
+use crate::Dropped;
+use crate::path::{NOWHERE, Path};
+
+/// Peers of which is remembered which servers have found them, each counted for each server.
+const MAX_FOUND: usize = 1024;
+
+impl Client {
+    /// Servers that have named a way to a peer.
+    pub(crate) fn found_by(&self, eid: &Eid) -> Vec<Eid> {
+        let of_peer = self.found.iter().filter(|(peer, _)| peer == eid);
+        of_peer.map(|(_, server)| *server).collect()
+    }
+
+    fn note_found(&mut self, eid: Eid, server: Eid) {
+        self.found.retain(|found| *found != (eid, server));
+        self.found.push_back((eid, server));
+        while self.found.len() > MAX_FOUND {
+            self.found.pop_front();
+        }
+    }
+
+    /// A peer is looked for.
+    pub(crate) fn seek(&mut self, now: Instant, host: &mut Host, eid: Eid) {
+        if self.registrations.iter().any(|registration| *registration.eid() == eid) {
+            return;
+        }
+        let greeting = host.introduce(now, &eid, self.own.relay.best());
+        let servers = self.registrations.len();
+        self.calls.begin(now, (eid, greeting), servers, &mut self.rng);
+        self.call(now, host);
+    }
+
+    /// Goes on with the calls, and tells those that nothing comes of.
+    pub(super) fn call(&mut self, now: Instant, host: &mut Host) {
+        for eid in self.calls.unanswered() {
+            if host.introduce(now, &eid, self.own.relay.best()).is_none() {
+                self.calls.on_answered(&eid);
+            }
+        }
+        self.calls.ask_early(now, host, &self.own, &mut self.registrations);
+        let mut packets = VecDeque::new();
+        self.calls
+            .on_timer(now, &mut self.registrations, &mut self.rng, &mut packets);
+        self.outbox.extend(
+            packets
+                .into_iter()
+                .map(|(link, packet)| Datagram::new(Route::over(link), packet)),
+        );
+        let servers = self.registrations.len();
+        while let Some((eid, absence, times)) = self.calls.take_failed() {
+            host.unfound(now, &eid, absence);
+            // An attempt that goes on where the peer was, or may be, goes on asking.
+            if times > 0
+                && may_change(absence)
+                && let Some(greeting) = host.introduce(now, &eid, self.own.relay.best())
+            {
+                let missing = Missing {
+                    eid,
+                    greeting: Some(greeting),
+                    times,
+                };
+                self.calls.ask_again(now, missing, servers, &mut self.rng);
+            }
+        }
+    }
+
+    /// The server of a registration that is asked has answered the greeting, perhaps: CONNECT may follow REGISTER.
+    pub(crate) fn on_greeted(&mut self, now: Instant, host: &mut Host) {
+        let mut is_any = false;
+        for (number, registration) in self.registrations.iter_mut().enumerate() {
+            if registration.is_greeted(host) {
+                self.calls.on_reached(now, number);
+                is_any = true;
+            }
+        }
+        if is_any {
+            self.call(now, host);
+        }
+    }
+
+    /// FOUND: a server has answered CONNECT.
+    pub(super) fn on_found(
+        &mut self,
+        now: Instant,
+        host: &mut Host,
+        from: Path,
+        sealed: &Sealed<'_>,
+    ) -> Result<(), Dropped> {
+        let (lease, _) = self.registration(from.link)?.lease().ok_or(Dropped::Unknown)?;
+        let found = Found::decode(&lease.open(sealed)?)?;
+        self.take_found(now, host, from.link, &found)
+    }
+
+    /// Takes in what servers have answered on streams (RCH-41).
+    pub(super) fn take_answers(&mut self, now: Instant, host: &mut Host) {
+        while let Some((found, link)) = self.registrations.iter_mut().find_map(Tried::take_found) {
+            // What is not to be acted upon is dropped, as a packet is.
+            let _ = self.take_found(now, host, link, &found);
+        }
+    }
+
+    /// The server at the end of a link has answered.
+    fn take_found(&mut self, now: Instant, host: &mut Host, link: Link, found: &Found) -> Result<(), Dropped> {
+        let registration = self.registration(link)?;
+        let (server, ip) = (*registration.eid(), registration.ip_at(link));
+        if let Ok(way) = &found.outcome
+            && !is_allowed(ip, way.address)
+        {
+            return Err(Dropped::Unwelcome);
+        }
+        let is_direct = self.own.relay.best() == RouteClass::Direct;
+        match self.calls.on_found(now, found, is_direct, &mut self.rng) {
+            Answered::Way(eid, way, is_greeted) => {
+                self.note_found(eid, server);
+                let by_relay = self.relayed(now, host, (link, way.handle));
+                self.note_way(by_relay, way.address);
+                match by_relay {
+                    Some(route) => host.note_relay(&eid, route),
+                    None if way.handle != 0 => host.unfound(now, &eid, Absence::OnlyRelayed),
+                    None => host.unfound(now, &eid, Absence::NoWay),
+                }
+                // Else the answer comes by itself, and PUNCH says when the way is open.
+                if !is_greeted && is_direct && way.address != NOWHERE {
+                    let addresses = std::iter::once(way.address).chain(way.mapped_address());
+                    let routes: Vec<Route> = addresses.map(Route::udp).collect();
+                    host.add_hints(now, &eid, &routes);
+                }
+            }
+            Answered::Unanswered(eid, way) => {
+                // HELLO itself is repeated more often than the server may be asked, and needs nobody's notice.
+                if let Some(route) = self.relayed(now, host, (link, way.handle)) {
+                    host.add_hints(now, &eid, &[route]);
+                }
+            }
+            Answered::NoLease(server) => {
+                if let Some((lease, _)) = self.registrations.get_mut(server).and_then(Tried::lease) {
+                    lease.lease_now(now);
+                }
+            }
+            Answered::Nothing => {}
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a peer that is not found may be found a little later.
+fn may_change(absence: Absence) -> bool {
+    !matches!(
+        absence,
+        Absence::Refused | Absence::NotAllowed | Absence::NoWay | Absence::OnlyRelayed
+    )
+}
