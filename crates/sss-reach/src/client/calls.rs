@@ -412,7 +412,12 @@ impl Question {
         let (at, sent) = match &mut self.state {
             State::Asking(at, sent) => {
                 let failure = registration.failure();
-                let patience = if self.is_heard { LIFE } else { PATIENCE };
+                // Whoever was asked too often has answered.
+                let patience = if self.is_heard && !self.is_put_off {
+                    LIFE
+                } else {
+                    PATIENCE
+                };
                 if now >= *at && (failure.is_some() || now >= began + patience) {
                     let silence = match self.is_put_off {
                         true => Status::TooMany,
@@ -514,6 +519,7 @@ mod tests {
         // One that has answered something is there: packets are lost.
         assert_eq!(failure(false, true, PATIENCE), None);
         assert_eq!(failure(false, true, LIFE), Some(Absence::NoServer));
+        assert_eq!(failure(true, true, PATIENCE), Some(Absence::TooMany));
     }
 
     // spec: RCH-12
