@@ -33,6 +33,7 @@ const MODULES: &[(&str, Layers)] = &[
         &[
             &["constants", "error", "eid", "text", "varint"],
             &["channel_id", "code", "kem", "reader", "suite", "writer"],
+            &["address"],
             &["params"],
             &["frame", "long", "services", "short"],
             &["reach"],

@@ -41,6 +41,7 @@ pub(crate) fn offer() -> HelloParams {
         versions: vec![VERSION],
         suites: vec![sss_wire::Suite::ChaCha20Poly1305],
         kems: vec![Kem::MlKem768],
+        candidates: Vec::new(),
     }
 }
 

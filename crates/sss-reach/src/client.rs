@@ -24,12 +24,12 @@ use std::time::Duration;
 use sss_crypto::Generator;
 use sss_proto::{AddressScope, Datagram, Host, Instant, Link, RelayHandle, Route, RouteClass, StreamId, TunnelId};
 use sss_wire::Eid;
-use sss_wire::reach::bodies::{Notify, Status};
+use sss_wire::reach::bodies::{Notify, Status, Way};
 use sss_wire::reach::records::{Register, Visibility};
 use sss_wire::reach::{Kind, Leg, Packet, Punch, Sealed};
 
 pub use mapped::Proof;
-pub use own::RelayUse;
+pub use own::{LocalAddress, RelayUse};
 pub use registration::ServerAddress;
 pub use report::{Over, Registration, RegistrationError, RegistrationState, TunnelEnd};
 pub(crate) use spray::Spray;
@@ -92,6 +92,7 @@ impl Client {
                 },
                 mapped: Vec::new(),
                 relay,
+                local: Vec::new(),
             },
             registrations: servers.into_iter().map(|server| Tried::new(now, server)).collect(),
             calls: Calls::default(),
@@ -235,6 +236,11 @@ impl Client {
         if let Some(known) = known {
             known.add_addresses(now, addresses);
         }
+    }
+
+    /// Addresses of this host on the networks that it is in.
+    pub(crate) fn set_local(&mut self, local: Vec<LocalAddress>) {
+        self.own.local = local;
     }
 
     /// Routers let these addresses in for this host: each server is told of the one that it can prove.
@@ -405,11 +411,32 @@ impl Client {
         self.answer(from.link, name, status)?;
         self.heard.1 = self.heard.1.saturating_add(1);
         // Without an answer there are addresses, and PUNCH.
-        let cookie = host.answer_introduced(now, name, notify.hello, &routes);
-        if let (Ok(cookie), Some(callee)) = (cookie, self.introduced.get_mut(&name)) {
+        let answer = host.answer_introduced(now, name, notify.hello, &routes);
+        let candidates = answer.as_ref().map_or(&[][..], |(_, candidates)| candidates);
+        let near = if is_direct {
+            self.near(from.link, &notify.way, candidates)
+        } else {
+            Vec::new()
+        };
+        near.iter().for_each(|route| host.allow_introduced(&name, *route));
+        if let (Ok((cookie, _)), Some(callee)) = (answer, self.introduced.get_mut(&name)) {
+            callee.set_near(near);
             callee.put_answer(cookie);
         }
         Ok(())
+    }
+
+    /// Those of a caller's candidates that are in this host's own network, if both are behind the same address as the
+    /// server at the end of a link sees them (RCH-42).
+    fn near(&mut self, link: Link, way: &Way, candidates: &[SocketAddr]) -> Vec<Route> {
+        let registration = self.registration(link).ok();
+        let seen = registration.and_then(Tried::lease).map(|(lease, _)| lease.observed());
+        let is_same = seen.is_some_and(|own| own.ip() == way.address.ip());
+        let near = candidates
+            .iter()
+            .copied()
+            .filter(|candidate| is_same && self.own.is_near(*candidate));
+        near.map(Route::udp).collect()
     }
 
     /// The next LEASE to the server at the end of a link names an introduction.

@@ -24,8 +24,8 @@ mod rendezvous;
 pub mod server;
 
 pub use client::{
-    Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse, ServerAddress, SocketOrder,
-    SprayOutcome, SprayReport, SprayRole, Spraying, TunnelEnd, TunnelOrder,
+    LocalAddress, Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse, ServerAddress,
+    SocketOrder, SprayOutcome, SprayReport, SprayRole, Spraying, TunnelEnd, TunnelOrder,
 };
 pub use dropped::Dropped;
 pub use path::Path;

@@ -22,7 +22,8 @@ use sss_wire::reach::{Kind, RELAY};
 
 use crate::Dropped;
 use crate::client::{
-    Client, Registration, RelayUse, ServerAddress, SocketOrder, Spray, SprayReport, Spraying, TunnelEnd, TunnelOrder,
+    Client, LocalAddress, Registration, RelayUse, ServerAddress, SocketOrder, Spray, SprayReport, Spraying, TunnelEnd,
+    TunnelOrder,
 };
 use crate::desk::Desk;
 use crate::mdns;
@@ -182,6 +183,14 @@ impl Rendezvous {
     pub fn add_addresses(&mut self, now: Instant, server: &Eid, addresses: &[SocketAddr]) {
         if let Some(client) = &mut self.client {
             client.add_addresses(now, server, addresses);
+        }
+    }
+
+    /// Addresses of this host on the networks that it is in, with the port of its socket: peers in the same network are
+    /// told of private ones, sealed, and those of theirs are tried (RCH-42). To be told anew when they have changed.
+    pub fn set_local(&mut self, local: Vec<LocalAddress>) {
+        if let Some(client) = &mut self.client {
+            client.set_local(local);
         }
     }
 

@@ -18,6 +18,7 @@
     )
 )]
 
+mod address;
 mod channel_id;
 mod code;
 pub mod constants;

@@ -3,9 +3,11 @@
 mod settings;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 pub use settings::{Attempts, Earlier, MAX_ACCEPTED, MAX_OTHER_TREES, OLD, Process, Settings};
 
+use crate::address::{ADDRESS, address, address_bytes};
 use crate::error::Malformed;
 use crate::reader::Reader;
 use crate::varint;
@@ -17,6 +19,10 @@ const SUITES: u64 = 2;
 const CHANNEL_ID: u64 = 3;
 const KEM: u64 = 4;
 const KEM_MAC_KEY: u64 = 5;
+const CANDIDATES: u64 = 6;
+
+/// Candidates that a HELLO names, at most (RCH-42).
+pub const MAX_CANDIDATES: usize = 4;
 
 /// The parameters of a list, `(id, value)`, in their order.
 ///
@@ -115,6 +121,8 @@ pub struct HelloParams {
     /// The KEMs it offers, best first, [`Kem::None`] among them if it does without the leg too. Those that this host
     /// does not know are left out.
     pub kems: Vec<Kem>,
+    /// Addresses at which the initiator may be reached within its own network (RCH-42).
+    pub candidates: Vec<SocketAddr>,
 }
 
 /// KEMs of a list that says nothing about them.
@@ -127,11 +135,13 @@ impl HelloParams {
     /// If the list is malformed, or lacks versions or suites.
     pub fn decode(list: &[u8]) -> Result<Self, Malformed> {
         let (mut versions, mut suites, mut kems) = (None, None, NO_KEM.to_vec());
+        let mut candidates = Vec::new();
         for parameter in Parameters::new(list) {
             match parameter? {
                 (VERSIONS, value) => versions = Some(decode_versions(value)?),
                 (SUITES, value) => suites = Some(decode_suites(value)?),
                 (KEM, value) => kems = known(value),
+                (CANDIDATES, value) => candidates = decode_candidates(value)?,
                 _ => {}
             }
         }
@@ -139,6 +149,7 @@ impl HelloParams {
             versions: versions.ok_or(Malformed("HELLO without versions"))?,
             suites: suites.ok_or(Malformed("HELLO without suites"))?,
             kems,
+            candidates,
         })
     }
 
@@ -153,10 +164,19 @@ impl HelloParams {
             w.varint(self.kems.len() as u64);
             self.kems.iter().for_each(|k| w.u8(*k as u8));
         }
+        if !self.candidates.is_empty() {
+            w.varint(CANDIDATES);
+            w.varint(self.candidates.len().saturating_mul(ADDRESS) as u64);
+            self.candidates.iter().for_each(|c| w.bytes(&address_bytes(*c)));
+        }
     }
 
     /// The length of the list in bytes.
     pub fn encoded_len(&self) -> usize {
+        let candidates = match self.candidates.len().saturating_mul(ADDRESS) {
+            0 => 0,
+            len => encoded_len(CANDIDATES, len),
+        };
         let kems = match self.kems == NO_KEM {
             true => 0,
             false => encoded_len(KEM, self.kems.len()),
@@ -165,6 +185,7 @@ impl HelloParams {
             versions_len(&self.versions),
             encoded_len(SUITES, self.suites.len()),
             kems,
+            candidates,
         ])
     }
 
@@ -172,6 +193,16 @@ impl HelloParams {
     pub fn to_vec(&self) -> Vec<u8> {
         to_vec(self.encoded_len(), |w| self.encode(w))
     }
+}
+
+/// Reads candidates; those beyond the most that count are left out.
+fn decode_candidates(value: &[u8]) -> Result<Vec<SocketAddr>, Malformed> {
+    let (addresses, rest) = value.as_chunks::<ADDRESS>();
+    if !rest.is_empty() {
+        return Err(Malformed("a candidate that is cut off"));
+    }
+    let first = addresses.iter().take(MAX_CANDIDATES);
+    first.map(|bytes| address(&mut Reader::new(bytes))).collect()
 }
 
 /// Answer of a COOKIE.

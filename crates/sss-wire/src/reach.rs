@@ -9,8 +9,7 @@ pub mod records;
 pub mod spray;
 pub mod tunnel;
 
-use std::net::{IpAddr, SocketAddr};
-
+pub use crate::address::{ADDRESS, address, address_bytes};
 use crate::constants::VERSION;
 use crate::error::Malformed;
 use crate::long::{BASE_DATAGRAM, KEM_KEY, PREFIX};
@@ -30,8 +29,6 @@ pub const PUNCH_SIZE: usize = 45;
 pub const LEG_SIZE: usize = 1213;
 /// Longest token, in bytes: with it LEASE_OK still has its size.
 pub const MAX_TOKEN: usize = 93;
-/// Bytes of an address: IPv6, or IPv4 mapped into it, and the port.
-pub const ADDRESS: usize = 18;
 /// Length of the tag behind everything sealed, in bytes.
 const TAG: usize = 16;
 
@@ -272,28 +269,6 @@ pub fn leg_without_mac(introduction: &[u8; 8], key: &[u8; KEM_KEY]) -> Vec<u8> {
     packet.reserve_exact(KEM_KEY.saturating_add(TAG));
     packet.extend_from_slice(key);
     packet
-}
-
-/// The bytes of an address (RCH-1).
-pub fn address_bytes(address: SocketAddr) -> [u8; ADDRESS] {
-    let ip = match address.ip() {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
-    };
-    let mut out = [0; ADDRESS];
-    let (to_ip, to_port) = out.split_at_mut(16);
-    to_ip.copy_from_slice(&ip.octets());
-    to_port.copy_from_slice(&address.port().to_be_bytes());
-    out
-}
-
-/// Reads an address: one of IPv4 if it is mapped.
-///
-/// # Errors
-/// If its bytes are not all there.
-pub fn address(reader: &mut Reader<'_>) -> Result<SocketAddr, Malformed> {
-    let ip = IpAddr::from(reader.array::<16>()?).to_canonical();
-    Ok(SocketAddr::new(ip, reader.u16()?))
 }
 
 const _: () = assert!(PREFIX == 13 && PUNCH_SIZE == PREFIX + 32 && LEG_SIZE == PREFIX + KEM_KEY + TAG);

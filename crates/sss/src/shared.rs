@@ -220,6 +220,7 @@ impl Inner {
             // Whoever has that tunnel knows what became of it.
             Link::Tunnel(_) => false,
         });
+        self.rendezvous.set_local(addresses::networks(local_addr));
         self.rendezvous.on_network_change(now, &mut self.core);
     }
 
@@ -228,6 +229,7 @@ impl Inner {
         // Nobody else offers what the host itself does.
         if let Ok(rendezvous) = Rendezvous::new(now, config, &mut self.core, seed) {
             self.rendezvous = rendezvous;
+            self.rendezvous.set_local(addresses::networks(self.local_addr));
         }
     }
 

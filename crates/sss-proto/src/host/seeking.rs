@@ -1,6 +1,8 @@
 //! Peers of which no address is known, and hosts that help to find them: what whoever does that tells the core, and is
 //! told (docs/spec/reach.md).
 
+use std::net::SocketAddr;
+
 use sss_wire::{Eid, long};
 
 use super::Host;
@@ -22,12 +24,19 @@ pub struct Introduced {
 
 impl Host {
     /// Greeting that is to travel to the host `eid` by way of a server (RCH-11). `None` if no attempt to reach it is
-    /// under way, or it was answered. Answers by routes of better classes than `best` are not taken.
-    pub fn introduce(&mut self, now: Instant, eid: &Eid, best: RouteClass) -> Option<Introduced> {
+    /// under way, or it was answered. Answers by routes of better classes than `best` are not taken. `candidates` are
+    /// addresses at which this host may be reached within its own network (RCH-42); those of the first call count.
+    pub fn introduce(
+        &mut self,
+        now: Instant,
+        eid: &Eid,
+        best: RouteClass,
+        candidates: &[SocketAddr],
+    ) -> Option<Introduced> {
         let index = self.peers.by_eid(eid)?;
         let peer = self.peers.at(index)?;
         let mut context = Context::new(now, &mut self.local);
-        let greeting = peer.transport_mut().introduce(&mut context, best);
+        let greeting = peer.transport_mut().introduce(&mut context, (best, candidates));
         let introduced = greeting.map(|(hello, key)| Introduced {
             hello: hello.to_vec(),
             key: key.map(|key| Box::new(*key)),
@@ -36,8 +45,8 @@ impl Host {
         introduced
     }
 
-    /// COOKIE, for a short HELLO that has come by way of a server under this name. INITIATE of it is taken if it comes
-    /// by one of these routes (RCH-16, RCH-18).
+    /// COOKIE, for a short HELLO that has come by way of a server under this name, and the initiator's candidates
+    /// (RCH-42). INITIATE of it is taken if it comes by one of these routes (RCH-16, RCH-18).
     ///
     /// # Errors
     /// Why there is none.
@@ -47,7 +56,7 @@ impl Host {
         name: [u8; 8],
         hello: &[u8],
         routes: &[Route],
-    ) -> Result<Vec<u8>, DropReason> {
+    ) -> Result<(Vec<u8>, Vec<SocketAddr>), DropReason> {
         let mut own = self.local.for_responder();
         self.admission
             .responder

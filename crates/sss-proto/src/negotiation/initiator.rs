@@ -1,12 +1,13 @@
 //! The initiator's side of one negotiation (NEG-15 to NEG-18).
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
 use sss_crypto::noise::{self, Split};
 use sss_crypto::{StaticKey, constant_time_eq};
 use sss_wire::long::{self, Cookie, CookieK};
-use sss_wire::params::{CookieAnswer, HelloParams};
+use sss_wire::params::CookieAnswer;
 use sss_wire::reach::RELAY_HEADER;
 use sss_wire::{Eid, Kem};
 use zeroize::{Zeroize, Zeroizing};
@@ -16,7 +17,7 @@ use super::greeting::{Agreed, Greeting, Held, HelloAnswer};
 use super::leg::Leg;
 use super::repeats::{InitiatorStep, Resend, Schedule};
 use super::search::Search;
-use super::terms::{VERSIONS, kem_error, kems, prologue, suite_from_wire, suite_to_wire, version_fraud};
+use super::terms::{VERSIONS, kem_error, kems, offer, prologue, suite_from_wire, version_fraud};
 use super::ways::Ways;
 use crate::config::Config;
 use crate::error::{Absence, DropReason, NegotiationError};
@@ -68,6 +69,7 @@ struct Wanted<'a> {
     schedule: Schedule,
     /// Least length of HELLO's plaintext.
     padding: usize,
+    candidates: &'a [SocketAddr],
 }
 
 enum Stage {
@@ -102,6 +104,7 @@ impl Initiation {
             routes,
             schedule,
             padding: long::HELLO_PAYLOAD,
+            candidates: &[],
         };
         Self::begin(now, wanted, config, rng)
     }
@@ -114,7 +117,7 @@ impl Initiation {
     pub(crate) fn introduced(
         &self,
         now: Instant,
-        best: RouteClass,
+        (best, candidates): (RouteClass, &[SocketAddr]),
         config: &Config,
         rng: &mut dyn Rng,
     ) -> Result<Self, NegotiationError> {
@@ -123,13 +126,12 @@ impl Initiation {
             routes: Vec::new(),
             schedule: self.schedule,
             padding: 0,
+            candidates,
         };
         let mut beside = Self::begin(now, wanted, config, rng)?;
         beside.deadline = self.deadline;
-        beside.sought = Sought {
-            introduced: Some(best),
-            ..self.sought
-        };
+        beside.sought = self.sought;
+        beside.sought.introduced = Some(best);
         Ok(beside)
     }
 
@@ -147,14 +149,11 @@ impl Initiation {
             routes,
             schedule,
             padding,
+            candidates,
         } = wanted;
         let attempt: [u8; 8] = rng.random();
         let version = VERSIONS.first().copied().unwrap_or_default();
-        let params = HelloParams {
-            versions: VERSIONS.to_vec(),
-            suites: config.suites.iter().map(|s| suite_to_wire(*s)).collect(),
-            kems: kems(config.post_quantum).to_vec(),
-        };
+        let params = offer(config, candidates);
         let has_leg = params.kems.contains(&Kem::MlKem768);
         let mut payload = params.to_vec();
         payload.resize(padding.max(payload.len()), 0);

@@ -16,7 +16,7 @@ const MAX: usize = 64;
 /// Time for which one is remembered.
 const LIFE: Duration = Duration::from_secs(10);
 /// Ways by which INITIATE of one may come.
-const MAX_ROUTES: usize = 4;
+const MAX_ROUTES: usize = 8;
 
 /// The introductions that may lead to an INITIATE.
 #[derive(Debug, Default)]
@@ -199,8 +199,8 @@ mod tests {
             Ok(Place::Route(route(1))),
             "the oldest is forgotten"
         );
-        assert_eq!(place(&known, (1, 1), 4), Ok(Place::Introduction([1; 8])));
-        assert_eq!(place(&known, (1, 1), 5), Err(DropReason::BadAddress));
+        assert_eq!(place(&known, (1, 1), 8), Ok(Place::Introduction([1; 8])));
+        assert_eq!(place(&known, (1, 1), 9), Err(DropReason::BadAddress));
         // The latest that answered has a place.
         (20..40).for_each(|port| known.allow(&[1; 8], route(port)));
         assert_eq!(place(&known, (1, 1), 39), Ok(Place::Introduction([1; 8])));

@@ -1,5 +1,7 @@
 //! The responder: answers HELLO without keeping anything, and makes sure of INITIATE (NEG-9 to NEG-14).
 
+use std::net::SocketAddr;
+
 use rand::{Rng, RngExt};
 use sss_crypto::noise::Split;
 use sss_crypto::noise::{self, SentCookie};
@@ -186,6 +188,7 @@ impl Responder {
             return Ok(Reply::Hint(hint));
         }
         self.work_for_hello(now, hello, route.into(), host)
+            .map(|(reply, _)| reply)
     }
 
     /// Answers a HELLO that was [admitted](super::Greeted::Admitted) with COOKIE.
@@ -198,15 +201,17 @@ impl Responder {
     ) -> Result<Reply, DropReason> {
         self.rotate(now, host.rng);
         self.work_for_hello(now, hello, route.into(), host)
+            .map(|(reply, _)| reply)
     }
 
+    /// Returns the answer, and the initiator's candidates.
     fn work_for_hello(
         &mut self,
         now: Instant,
         hello: &Hello<'_>,
         place: Place,
         host: &mut Own<'_>,
-    ) -> Result<Reply, DropReason> {
+    ) -> Result<(Reply, Vec<SocketAddr>), DropReason> {
         let binding = Binding {
             place,
             version: hello.version,
@@ -242,7 +247,7 @@ impl Responder {
         let mut packet = long::cookie_without_mac(binding.version, binding.attempt, &message, &cookie);
         let mac = cookie_mac(noise.chaining_key(), &packet);
         packet.extend_from_slice(&mac);
-        Ok(Reply::Worked(packet))
+        Ok((Reply::Worked(packet), offered.candidates))
     }
 
     /// Answers HELLO_K with COOKIE_K or RETRY (NEG-31).
@@ -284,23 +289,23 @@ impl Responder {
     }
 
     /// Answers a short HELLO that has come by way of a server, under this name, with COOKIE (RCH-16). INITIATE may come
-    /// by these routes.
+    /// by these routes. Returns COOKIE, and the initiator's candidates (RCH-42).
     pub(crate) fn introduced(
         &mut self,
         now: Instant,
         name: [u8; 8],
         (packet, routes): (&[u8], &[Route]),
         host: &mut Own<'_>,
-    ) -> Result<Vec<u8>, DropReason> {
+    ) -> Result<(Vec<u8>, Vec<SocketAddr>), DropReason> {
         self.rotate(now, host.rng);
         let hello = introductions::short_hello(packet)?;
         if !VERSIONS.contains(&hello.version) {
             return Err(DropReason::Unwelcome);
         }
-        let reply = self.work_for_hello(now, &hello, Place::Introduction(name), host)?;
+        let (reply, candidates) = self.work_for_hello(now, &hello, Place::Introduction(name), host)?;
         let answer = reply.into_packet();
         self.introductions.put(now, name, (&hello, &answer), routes);
-        Ok(answer)
+        Ok((answer, candidates))
     }
 
     /// Answers the other half of it, made of its encapsulation key, with COOKIE_K.
@@ -539,6 +544,7 @@ mod tests {
             versions: VERSIONS.to_vec(),
             suites: suites.to_vec(),
             kems: vec![Kem::None],
+            candidates: Vec::new(),
         }
     }
 

@@ -1,10 +1,12 @@
 //! Terms of a negotiation that both sides know: versions, the prologue, suites and their numbers, and KEMs.
 
+use std::net::SocketAddr;
+
 use sss_crypto::Suite;
 use sss_wire::Kem;
-use sss_wire::params::CookieParams;
+use sss_wire::params::{CookieParams, HelloParams};
 
-use crate::config::PostQuantum;
+use crate::config::{Config, PostQuantum};
 use crate::error::NegotiationError;
 
 /// The versions this host speaks, best first.
@@ -43,6 +45,16 @@ pub(crate) fn kems(policy: PostQuantum) -> &'static [Kem] {
         PostQuantum::Required => &[Kem::MlKem768],
         PostQuantum::Preferred => &[Kem::MlKem768, Kem::None],
         PostQuantum::Off => &[Kem::None],
+    }
+}
+
+/// Offer of an initiator, with addresses at which it may be reached within its own network.
+pub(super) fn offer(config: &Config, candidates: &[SocketAddr]) -> HelloParams {
+    HelloParams {
+        versions: VERSIONS.to_vec(),
+        suites: config.suites.iter().map(|suite| suite_to_wire(*suite)).collect(),
+        kems: kems(config.post_quantum).to_vec(),
+        candidates: candidates.to_vec(),
     }
 }
 

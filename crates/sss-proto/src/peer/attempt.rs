@@ -374,19 +374,19 @@ impl Attempts {
     }
 
     /// Greeting that is to travel to the peer by way of a server (RCH-11): the short HELLO, and the encapsulation key
-    /// of HELLO_K. `None` if no attempt is under way, or HELLO was answered. Answers by routes better than `best` are
-    /// not taken.
+    /// of HELLO_K. `None` if no attempt is under way, or HELLO was answered. The terms are those of
+    /// [`Initiation::introduced`].
     pub(super) fn introduce(
         &mut self,
         context: &mut Context<'_>,
-        best: RouteClass,
+        terms: (RouteClass, &[std::net::SocketAddr]),
     ) -> Option<(&[u8], Option<&[u8; long::KEM_KEY]>)> {
         let attempt = self.current.as_deref_mut().filter(|attempt| attempt.early.is_none())?;
         if attempt.introduced.is_none() {
             let host = &mut *context.host;
             let beside = attempt
                 .initiation
-                .introduced(context.now, best, &host.config, host.rng.refresh());
+                .introduced(context.now, terms, &host.config, host.rng.refresh());
             attempt.introduced = Some(Box::new(beside.ok()?));
         }
         attempt.introduced.as_ref()?.greeting()

@@ -4,7 +4,7 @@
 //! give to the streams; a changed status of the way is returned, for the owner to tell.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sss_wire::params::Process;
 use sss_wire::{ChannelId, Code, Eid};
@@ -376,10 +376,10 @@ impl Transport {
     pub(crate) fn introduce(
         &mut self,
         context: &mut Context<'_>,
-        best: RouteClass,
+        (best, candidates): (RouteClass, &[SocketAddr]),
     ) -> Option<(&[u8], Option<&[u8; long::KEM_KEY]>)> {
         self.names.set_outdated();
-        self.attempts.introduce(context, best)
+        self.attempts.introduce(context, (best, candidates))
     }
 
     /// No address of the peer is to be had: an attempt that has none fails.

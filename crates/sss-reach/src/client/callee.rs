@@ -21,6 +21,8 @@ pub(super) struct Callee {
     /// `None`: nothing is sent directly.
     direct: Option<Direct>,
     relay: Option<Relayed>,
+    /// Ways within the network that both are in, and the number of answers that were sent there (RCH-42).
+    near: (Vec<Route>, usize),
     /// COOKIE, and COOKIE_K, as far as they were made.
     answers: Vec<Vec<u8>>,
 }
@@ -65,8 +67,14 @@ impl Callee {
                 times: 1,
                 latest: now,
             }),
+            near: (Vec::new(), 0),
             answers: Vec::new(),
         }
+    }
+
+    /// The caller may be there too, in the same network.
+    pub(super) fn set_near(&mut self, routes: Vec<Route>) {
+        self.near.0 = routes;
     }
 
     /// Returns how many answers there are.
@@ -99,11 +107,13 @@ impl Callee {
             let begins = Some(direct.begins).filter(|_| waits);
             direct.punching.next_timer().into_iter().chain(begins)
         });
-        let relay = self.relay.iter().filter(|relay| relay.sent < answers);
-        direct.chain(relay.map(|_| Instant::default())).min()
+        let relay = self.relay.iter().filter(|relay| relay.sent < answers).count();
+        let near = self.near.0.iter().filter(|_| self.near.1 < answers).count();
+        let at_once = (relay + near > 0).then_some(Instant::default());
+        direct.chain(at_once).min()
     }
 
-    /// Packets that are due: through the relay at once (RCH-16).
+    /// Packets that are due: through the relay, and within the network, at once (RCH-16, RCH-42).
     pub(super) fn on_timer(&mut self, now: Instant) -> Vec<(Route, Vec<u8>)> {
         let mut packets = Vec::new();
         if let Some(relay) = &mut self.relay {
@@ -114,6 +124,11 @@ impl Callee {
             packets.extend(unsent.iter().map(|answer| (relay.route, answer.clone())));
             relay.sent = self.answers.len();
         }
+        let (near, sent) = &mut self.near;
+        for answer in self.answers.get(*sent..).unwrap_or_default() {
+            packets.extend(near.iter().map(|route| (*route, answer.clone())));
+        }
+        *sent = self.answers.len();
         let Some(direct) = &mut self.direct else {
             return packets;
         };

@@ -1,8 +1,9 @@
 //! Wishes of a host about its servers.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sss_proto::RouteClass;
+use sss_wire::params::MAX_CANDIDATES;
 use sss_wire::reach::records::Register;
 
 /// Use that a host makes of the relays of its servers.
@@ -35,4 +36,62 @@ pub(super) struct Own {
     pub(super) mapped: Vec<SocketAddr>,
     /// Use of their relays.
     pub(super) relay: RelayUse,
+    /// Addresses on the networks that this host is in.
+    pub(super) local: Vec<LocalAddress>,
+}
+
+/// An address of this host on a network that it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalAddress {
+    /// The address, and the port of this host's socket.
+    pub address: SocketAddr,
+    /// Bits of the network's prefix.
+    pub prefix: u8,
+}
+
+impl LocalAddress {
+    /// Returns whether an address is on the same network.
+    fn is_beside(&self, other: IpAddr) -> bool {
+        match (self.address.ip(), other) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let differ = own.to_bits() ^ other.to_bits();
+                differ
+                    .checked_shr(32_u32.saturating_sub(self.prefix.into()))
+                    .unwrap_or(0)
+                    == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let differ = own.to_bits() ^ other.to_bits();
+                differ
+                    .checked_shr(128_u32.saturating_sub(self.prefix.into()))
+                    .unwrap_or(0)
+                    == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Own {
+    /// Addresses that a peer in the same network is told of, as far as this host may be reached directly (RCH-42).
+    pub(super) fn candidates(&self) -> Vec<SocketAddr> {
+        let local = self.local.iter().map(|local| local.address);
+        let private = local.filter(|address| is_private(address.ip()));
+        let may_be = self.relay != RelayUse::Always;
+        private.filter(|_| may_be).take(MAX_CANDIDATES).collect()
+    }
+
+    /// Returns whether packets may go to a candidate of a peer: it is on a network that this host is in.
+    pub(super) fn is_near(&self, candidate: SocketAddr) -> bool {
+        let is_beside = |local: &LocalAddress| local.is_beside(candidate.ip());
+        candidate.port() != 0 && is_private(candidate.ip()) && self.local.iter().any(is_beside)
+    }
+}
+
+/// Returns whether an address is one of private networks: RFC 1918, RFC 4193.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private(),
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    }
 }

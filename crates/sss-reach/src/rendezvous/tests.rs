@@ -17,6 +17,7 @@ use crate::server::RelayLimits;
 
 mod counts;
 mod mapped;
+mod near;
 mod relayed;
 mod spray;
 mod tunnels;
@@ -43,6 +44,8 @@ struct Node {
     host: Host,
     rendezvous: Rendezvous,
     address: SocketAddr,
+    /// Its address within the network behind its router, which it shares with those that have the same outer address.
+    inner: Option<SocketAddr>,
     nat: Nat,
     /// The port towards each destination, and whom something was sent to from it.
     mapped: BTreeMap<SocketAddr, u16>,
@@ -144,6 +147,7 @@ impl World {
             host,
             rendezvous,
             address: Self::address(n + 1),
+            inner: None,
             nat,
             mapped: BTreeMap::new(),
             further: BTreeMap::new(),
@@ -239,7 +243,29 @@ impl World {
     }
 
     fn owner(&self, address: SocketAddr) -> Option<usize> {
-        self.nodes.iter().position(|node| node.address.ip() == address.ip())
+        let is_it = |node: &Node| node.address == address || node.inner == Some(address);
+        let exact = self.nodes.iter().position(is_it);
+        exact.or_else(|| self.nodes.iter().position(|node| node.address.ip() == address.ip()))
+    }
+
+    /// Sends a datagram within a network, or to its router's outer address, which leads nowhere. Returns false if it
+    /// goes elsewhere.
+    fn send_inside(&mut self, from: usize, to: SocketAddr, bytes: &[u8]) -> bool {
+        let sender = &self.nodes[from];
+        let Some(inner) = sender.inner else {
+            return false;
+        };
+        let is_there = |node: &Node| node.inner == Some(to) && node.address.ip() == sender.address.ip();
+        let is_there = self.nodes.iter().any(is_there);
+        let goes_out = to.ip() != sender.address.ip() && !is_private(to);
+        if !goes_out {
+            self.wire.push((inner, to, bytes.to_vec()));
+        }
+        if is_there {
+            self.sent += 1;
+            self.flying.insert((self.now, self.sent), (inner, to, bytes.to_vec()));
+        }
+        !goes_out
     }
 
     fn send(&mut self, from: usize, to: SocketAddr, bytes: Vec<u8>) {
@@ -247,7 +273,7 @@ impl World {
     }
 
     fn send_from(&mut self, from: usize, socket: Option<SocketId>, to: SocketAddr, bytes: Vec<u8>) {
-        if self.nodes[from].nat == Nat::Blocked {
+        if self.nodes[from].nat == Nat::Blocked || self.send_inside(from, to, &bytes) {
             return;
         }
         let port = self.port_outside(from, socket, to);
@@ -279,6 +305,11 @@ impl World {
             return;
         }
         let node = &mut self.nodes[n];
+        if node.inner == Some(to) {
+            node.receive(self.now, Link::Udp(from), &bytes);
+            node.wake = Some(self.now);
+            return;
+        }
         let lets_in = match node.nat {
             Nat::None => node.address.port() == to.port(),
             Nat::Blocked | Nat::Outward => false,
@@ -407,6 +438,10 @@ impl World {
             _ => None,
         })
     }
+}
+
+fn is_private(address: SocketAddr) -> bool {
+    matches!(address.ip(), IpAddr::V4(ip) if ip.is_private())
 }
 
 /// SplitMix64 (Steele, Lea, Flood, 2014): which packets are lost.
@@ -553,18 +588,18 @@ fn an_introduced_negotiation_goes_on_only_where_its_initiator_is_known_to_be() {
     two.listen(ECHO.0, ECHO.1).unwrap();
     let eid = two.eid();
     assert_eq!(
-        one.introduce(now, &eid, sss_proto::RouteClass::Direct),
+        one.introduce(now, &eid, sss_proto::RouteClass::Direct, &[]),
         None,
         "nobody is looked for"
     );
     one.connect(now, eid, ECHO, &[]).unwrap();
-    let greeting = one.introduce(now, &eid, sss_proto::RouteClass::Direct).unwrap();
+    let greeting = one.introduce(now, &eid, sss_proto::RouteClass::Direct, &[]).unwrap();
     assert!(greeting.hello.len() < 150, "{} bytes", greeting.hello.len());
     let key = greeting.key.clone().expect("the leg is required by default");
     let name = [7; 8];
     // What was not introduced is not answered.
     assert!(two.answer_introduced_leg(now, &name, &key).is_err());
-    let cookie = two
+    let (cookie, _) = two
         .answer_introduced(now, name, &greeting.hello, &[Route::udp(here)])
         .unwrap();
     let cookie_k = two.answer_introduced_leg(now, &name, &key).unwrap();
@@ -586,7 +621,7 @@ fn an_introduced_negotiation_goes_on_only_where_its_initiator_is_known_to_be() {
     let accept = taken(&mut two, now);
     accept.iter().for_each(|packet| give(&mut one, now, elsewhere, packet));
     assert_eq!(
-        one.introduce(now, &eid, sss_proto::RouteClass::Direct),
+        one.introduce(now, &eid, sss_proto::RouteClass::Direct, &[]),
         None,
         "it was answered"
     );
@@ -596,9 +631,9 @@ fn an_introduced_negotiation_goes_on_only_where_its_initiator_is_known_to_be() {
     // A cookie of an introduction opens under no other name, and for no address.
     let mut three = host(3);
     three.connect(now, eid, ECHO, &[]).unwrap();
-    let greeting = three.introduce(now, &eid, sss_proto::RouteClass::Direct).unwrap();
+    let greeting = three.introduce(now, &eid, sss_proto::RouteClass::Direct, &[]).unwrap();
     let key = greeting.key.clone().unwrap();
-    let cookie = two
+    let (cookie, _) = two
         .answer_introduced(now, [8; 8], &greeting.hello, &[Route::udp(here)])
         .unwrap();
     let cookie_k = two.answer_introduced_leg(now, &[8; 8], &key).unwrap();

@@ -10,6 +10,7 @@ fn hello_and_cookie_by_the_byte() {
         versions: vec![1],
         suites: vec![Suite::Aes256Gcm, Suite::ChaCha20Poly1305],
         kems: vec![Kem::None],
+        candidates: Vec::new(),
     };
     assert_eq!(hello.to_vec(), [1, 4, 0, 0, 0, 1, 2, 2, 2, 1]);
     let hello = HelloParams {
@@ -17,6 +18,20 @@ fn hello_and_cookie_by_the_byte() {
         ..hello
     };
     assert_eq!(hello.to_vec(), [1, 4, 0, 0, 0, 1, 2, 2, 2, 1, 4, 2, 1, 0]);
+    let five: Vec<SocketAddr> = (1..6).map(|n| ([192, 168, 0, n], 0x1e4d).into()).collect();
+    let with = |candidates: &[SocketAddr]| HelloParams {
+        candidates: candidates.to_vec(),
+        ..hello.clone()
+    };
+    let one = [
+        6, 18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 168, 0, 1, 0x1e, 0x4d,
+    ];
+    assert_eq!(with(&five[..1]).to_vec(), [&hello.to_vec()[..], &one].concat());
+    assert_eq!(HelloParams::decode(&with(&five).to_vec()), Ok(with(&five[..4])));
+    let mut cut = with(&five[..1]).to_vec();
+    cut.pop();
+    cut[15] = 17;
+    assert!(HelloParams::decode(&cut).is_err());
     let cookie = CookieParams {
         versions: vec![1],
         suite: Suite::Aes256Gcm,

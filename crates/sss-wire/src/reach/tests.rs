@@ -1,3 +1,5 @@
+use std::net::{IpAddr, SocketAddr};
+
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;

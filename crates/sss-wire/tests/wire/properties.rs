@@ -2,6 +2,7 @@
 //!
 //! proptest prints the seed of a failure, and the smallest input that it found.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 use proptest::collection::vec;
@@ -215,6 +216,7 @@ proptest! {
         versions in vec(any::<u32>(), 1..9),
         suites in vec(any_suite(), 1..5),
         kems in vec(prop_oneof![Just(Kem::None), Just(Kem::MlKem768)], 0..3),
+        candidates in vec((any::<[u8; 4]>(), any::<u16>()).prop_map(SocketAddr::from), 0..=4),
         (suite, channel_id, kem) in (any_suite(), any_channel_id(), option::of(any::<[u8; 32]>())),
         token: Option<[u8; 16]>,
         numbers in (any_varint(), any_varint(), 0_u64..1 << 24, 1232_u64..varint::MAX, 0_u64..=1 << 26),
@@ -227,7 +229,7 @@ proptest! {
         process: Option<([u8; 8], Option<u16>)>,
     ) {
         let earlier = earlier.map(|(attempt, cookie)| Earlier { attempt, cookie });
-        let hello = HelloParams { versions: versions.clone(), suites, kems };
+        let hello = HelloParams { versions: versions.clone(), suites, kems, candidates };
         prop_assert_eq!(HelloParams::decode(&hello.to_vec()), Ok(hello));
         let cookie = CookieParams { versions, suite, channel_id, kem };
         prop_assert_eq!(CookieParams::decode(&cookie.to_vec()), Ok(cookie));

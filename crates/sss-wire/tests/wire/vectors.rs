@@ -153,6 +153,8 @@ struct HelloList {
     suites: Vec<u8>,
     #[serde(default = "no_kem")]
     kems: Vec<u8>,
+    #[serde(default)]
+    candidates: Vec<String>,
     hex: String,
     canonical: bool,
 }
@@ -292,6 +294,7 @@ fn parameters() {
             versions: v.versions,
             suites: suites(&v.suites),
             kems: v.kems.iter().map(|k| Kem::try_from(*k).unwrap()).collect(),
+            candidates: v.candidates.iter().map(|c| c.parse().unwrap()).collect(),
         };
         assert_eq!(HelloParams::decode(&unhex(&v.hex)), Ok(expected.clone()), "{}", v.name);
         let again = written(expected.encoded_len(), |w| expected.encode(w));

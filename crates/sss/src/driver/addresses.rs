@@ -3,6 +3,8 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
+use sss_reach::LocalAddress;
+
 /// Reach of an address, the farthest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Reach {
@@ -94,6 +96,26 @@ pub(super) fn of_interfaces() -> Vec<IpAddr> {
     up.map(|interface| interface.ip())
         .filter(|ip| reach(*ip).is_some())
         .collect()
+}
+
+/// The addresses that a socket bound to `bound` has on the networks that this machine is in. None if the system does
+/// not tell.
+pub(crate) fn networks(bound: SocketAddr) -> Vec<LocalAddress> {
+    let takes = |ip: IpAddr| match bound.ip() {
+        any if any.is_unspecified() => bound.is_ipv6() || ip.is_ipv4(),
+        own => own.to_canonical() == ip,
+    };
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default().into_iter();
+    let up = interfaces.filter(|interface| interface.is_oper_up() && !interface.is_loopback());
+    let local = up.filter_map(|interface| {
+        let prefix = match &interface.addr {
+            if_addrs::IfAddr::V4(v4) => v4.prefixlen,
+            if_addrs::IfAddr::V6(v6) => v6.prefixlen,
+        };
+        let address = SocketAddr::new(interface.ip(), bound.port());
+        takes(interface.ip()).then_some(LocalAddress { address, prefix })
+    });
+    local.collect()
 }
 
 /// The addresses from which this machine sends to other networks, by IPv4 and by IPv6.

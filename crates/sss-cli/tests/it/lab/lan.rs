@@ -204,6 +204,31 @@ fn hosts_on_one_link_find_each_other_without_any_address() {
     );
 }
 
+// spec: RCH-42
+#[test]
+fn hosts_behind_one_router_that_a_server_introduces_talk_within_their_network() {
+    let Some(lan) = unless_skipped(Lan::start()) else {
+        return;
+    };
+    let outside = lan.node("server").ipv4().unwrap();
+    let mut server = lan.sss("server", &["rendezvous", "--relay", "--json", "--bind", "0.0.0.0:7757"]);
+    let mut server = Running::start(server.stderr(Stdio::null())).unwrap();
+    let at = format!("{}@{outside}:7757", text(&server.event("listening").unwrap()["eid"]));
+    let mut served = lan.serve("a", &["--server", &at]).unwrap();
+    served.running.event("registered").unwrap();
+    let found = |more: &[&str]| {
+        let words = ["ping", &served.eid, "--server", &at, "--json", "-c", "1"];
+        lan.event("a2", &[&words, more].concat(), "found").unwrap()
+    };
+    let direct = found(&[]);
+    let address: std::net::SocketAddr = text(&direct["address"]).parse().unwrap();
+    assert_eq!(direct["route"], "direct", "{direct}");
+    assert!(lan.node("a").addresses().contains(&address.ip()), "{direct}");
+    // Whoever wants nobody to know where it is says nothing of its network either.
+    let relayed = found(&["--relay-only"]);
+    assert_eq!(relayed["route"], "relay", "{relayed}");
+}
+
 // spec: RCH-36
 #[test]
 fn a_host_without_an_address_of_ipv4_is_found_by_its_link_local_one() {

@@ -49,10 +49,11 @@ fn concerns(packet: &Packet, address: SocketAddr) -> bool {
 fn introduce(net: &mut Net, eid: &Eid) {
     let (now, name) = (net.now, [7; 8]);
     let [server, namesake] = [SERVER, NAMESAKE].map(|n| net.nodes[n].address);
-    let greeting = net.host(SERVER).introduce(now, eid, RouteClass::Direct);
+    let greeting = net.host(SERVER).introduce(now, eid, RouteClass::Direct, &[]);
     let greeting = greeting.expect("it looks for the client");
     let host = net.host(NAMESAKE);
-    let cookie = host.answer_introduced(now, name, &greeting.hello, &[server.into()]);
+    let answer = host.answer_introduced(now, name, &greeting.hello, &[server.into()]);
+    let cookie = answer.map(|(cookie, _)| cookie);
     let leg = host.answer_introduced_leg(now, &name, &greeting.key.expect("the leg is required by default"));
     for answer in [cookie, leg] {
         net.deliver(&(namesake, server, answer.unwrap()));

@@ -50,6 +50,7 @@ fn threat_01_a_true_hello_that_is_short_gets_no_answer() {
             versions: vec![1],
             suites: vec![sss_wire::Suite::ChaCha20Poly1305],
             kems: vec![sss_wire::Kem::MlKem768],
+            candidates: Vec::new(),
         };
         let mut payload = params.to_vec();
         payload.resize(padding.max(payload.len()), 0);

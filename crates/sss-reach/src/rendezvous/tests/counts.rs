@@ -12,6 +12,8 @@ enum Case {
     Registered,
     /// The caller has just started, and calls at once.
     Cold,
+    /// Both are in one network, behind a router that lets nothing back in.
+    Near,
     /// Nothing passes but by the relay.
     Relayed,
     /// The same, and the caller has just started.
@@ -21,10 +23,11 @@ enum Case {
 }
 
 impl Case {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Address,
         Self::Registered,
         Self::Cold,
+        Self::Near,
         Self::Relayed,
         Self::RelayedCold,
         Self::Tunnels,
@@ -37,6 +40,7 @@ impl Case {
             Self::Address => (d * 3).min(s * 2 + d * 2),
             Self::Registered => s * 2 + d * 2,
             Self::Cold => s * 4 + d * 2,
+            Self::Near => s * 2,
             Self::Relayed | Self::Tunnels => s * 6,
             Self::RelayedCold => s * 8,
         }
@@ -45,7 +49,7 @@ impl Case {
     fn nats(self) -> [Nat; 2] {
         match self {
             Self::Address => [Nat::None; 2],
-            Self::Registered | Self::Cold => [Nat::Cone; 2],
+            Self::Registered | Self::Cold | Self::Near => [Nat::Cone; 2],
             Self::Relayed | Self::RelayedCold => [Nat::Symmetric; 2],
             Self::Tunnels => [Nat::Blocked; 2],
         }
@@ -70,6 +74,9 @@ impl Case {
         // Nodes have numbers in the order in which they are added.
         let one = (!is_cold).then(|| warm(&mut world).0);
         let two = world.add_host(self.nats()[1], std::slice::from_ref(&server), Visibility::Known);
+        if let (Self::Near, Some(one)) = (self, one) {
+            near::put_behind_one_router(&mut world, [one, two], near::NETWORK);
+        }
         world.run(MS(drawn(4, 10_000, 60_000)));
         // Where packets are lost, that may take longer.
         while [one, Some(two)].into_iter().flatten().any(|n| !world.is_registered(n)) {
