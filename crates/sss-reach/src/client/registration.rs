@@ -311,7 +311,10 @@ impl Registration {
         self.leased = Some((Box::new(lease.after(before)), at));
         self.state = State::Settled;
         match at {
-            Link::Tunnel(_) => self.tunnel.on_used(now),
+            Link::Tunnel(_) => {
+                self.tunnel.on_used(now);
+                self.tunnel.on_answered();
+            }
             Link::Udp(_) | Link::Socket(..) => self.tunnel.on_heard_by_udp(),
         }
         self.pause = FIRST_PAUSE;
@@ -537,8 +540,10 @@ impl Registration {
             return;
         };
         let before = std::mem::replace(at, link);
-        if matches!(link, Link::Udp(_)) {
-            self.tunnel.on_heard_by_udp();
+        match link {
+            Link::Udp(_) => self.tunnel.on_heard_by_udp(),
+            Link::Tunnel(_) => self.tunnel.on_answered(),
+            Link::Socket(..) => {}
         }
         if before != link {
             host.network_changed(now, |route, _| route.link == before);

@@ -20,7 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// once the server is back stays small beside how long it was away. It need not be shorter than the second.
 const SHARE: u32 = 64;
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
-/// A tunnel that was open for so long is followed by another at once.
+/// A tunnel that was open for so long is followed by another at once. One that was not, but was of use, by another
+/// after the first pause: a server that is started again and again is not left alone for longer and longer.
 const LASTING: Duration = Duration::from_secs(10);
 /// Times after which UDP is tried again, while a tunnel is used; then always after the last.
 const TESTS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(25), Duration::from_secs(60)];
@@ -73,6 +74,8 @@ pub(super) struct Opened {
     /// The server's end.
     pub(super) at: SocketAddr,
     since: Instant,
+    /// The server has answered by it.
+    is_of_use: bool,
 }
 
 /// Knowledge about UDP on the way to the server.
@@ -180,7 +183,12 @@ impl Tunnel {
         if !matches!(self.state, State::Opening) {
             return None;
         }
-        self.state = State::Open(Opened { id, at, since: now });
+        self.state = State::Open(Opened {
+            id,
+            at,
+            since: now,
+            is_of_use: false,
+        });
         Some(Link::Tunnel(id))
     }
 
@@ -194,6 +202,13 @@ impl Tunnel {
         self.udp = Udp::Silent;
         self.tests = 0;
         self.test_at = now + after(0);
+    }
+
+    /// The server has answered by it.
+    pub(super) fn on_answered(&mut self) {
+        if let State::Open(opened) = &mut self.state {
+            opened.is_of_use = true;
+        }
     }
 
     /// The server is heard by UDP.
@@ -223,6 +238,10 @@ impl Tunnel {
             self.pause = FIRST_PAUSE;
             self.failing_since = None;
         } else {
+            if opened.is_some_and(|opened| opened.is_of_use) {
+                self.pause = FIRST_PAUSE;
+                self.failing_since = None;
+            }
             let mut random = [0; 1];
             rng.fill(&mut random);
             let [random] = random;
@@ -332,6 +351,36 @@ mod tests {
             times.push(now);
         }
         assert_eq!(times, [5_000, 30_000, 90_000, 150_000].map(at));
+    }
+
+    // spec: RCH-24
+    #[test]
+    fn one_that_was_of_use_for_a_short_time_is_followed_by_another_after_the_first_pause_always() {
+        let (mut tunnel, server) = tunnel();
+        let mut rng = Generator::new(&[1; 32]);
+        let mut pauses = |answers: bool| {
+            let mut pauses = Vec::new();
+            for seconds in 1..9 {
+                let now = at(seconds * 100_000);
+                tunnel.state = State::Closed(now);
+                assert!(tunnel.on_timer(now, server, Hearing::Asked(at(0))).is_some());
+                tunnel.on_opened(now, TunnelId(3), ([192, 0, 2, 1], 443).into());
+                if answers {
+                    tunnel.on_answered();
+                }
+                let end = now + LASTING / 2;
+                tunnel.on_closed(end, TunnelEnd::Over, &mut rng);
+                pauses.push(tunnel.next_timer(Hearing::Asked(at(0))).unwrap().since(end));
+            }
+            pauses
+        };
+        let first = FIRST_PAUSE * 3 / 4..=FIRST_PAUSE * 5 / 4;
+        assert!(pauses(true).iter().all(|pause| first.contains(pause)));
+        assert!(
+            pauses(false)
+                .last()
+                .is_some_and(|pause| *pause > Duration::from_secs(30))
+        );
     }
 
     // spec: RCH-24

@@ -334,6 +334,11 @@ impl World {
         (from, to): (usize, usize),
         stream: StreamId,
     ) -> Duration {
+        self.restart_once(outage, down, (from, to), stream);
+        self.silence((from, to), stream, Duration::from_secs(60))
+    }
+
+    fn restart_once(&mut self, outage: Outage, down: Duration, (from, to): (usize, usize), stream: StreamId) {
         self.nodes[0].nat = Nat::Blocked;
         self.tunnels.is_blocked = true;
         self.tunnels.is_dark = outage == Outage::Dark;
@@ -345,7 +350,24 @@ impl World {
         self.silence((from, to), stream, down);
         self.restart_server();
         self.tunnels.is_blocked = false;
-        self.silence((from, to), stream, Duration::from_secs(60))
+    }
+}
+
+// spec: RCH-24
+#[test]
+fn streams_go_on_soon_however_often_a_server_is_killed() {
+    for nats in [[Nat::Blocked, Nat::Blocked], [Nat::Blocked, Nat::Cone]] {
+        let (mut world, server, callee) = world(nats);
+        let caller = world.add_host(nats[0], &[server], Visibility::Hidden);
+        world.run(MS(5000));
+        let stream = world.call(caller, callee);
+        world.silence((caller, callee), stream, Duration::from_secs(20));
+        for times in 1..=24 {
+            world.restart_once(Outage::Told, MS(1000), (caller, callee), stream);
+            // It is up for less time than a tunnel has to last to be followed by another at once.
+            let silence = world.silence((caller, callee), stream, MS(8500));
+            assert!(silence < MS(3000), "{nats:?}, {times}: {silence:?}");
+        }
     }
 }
 
