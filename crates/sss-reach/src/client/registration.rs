@@ -310,13 +310,10 @@ impl Registration {
         let before = self.leased.as_ref().map_or(0, |(before, _)| before.counter());
         self.leased = Some((Box::new(lease.after(before)), at));
         self.state = State::Settled;
-        match at {
-            Link::Tunnel(_) => {
-                self.tunnel.on_used(now);
-                self.tunnel.on_answered();
-            }
-            Link::Udp(_) | Link::Socket(..) => self.tunnel.on_heard_by_udp(),
+        if let Link::Tunnel(_) = at {
+            self.tunnel.on_used(now);
         }
+        self.tunnel.on_heard(at);
         self.pause = FIRST_PAUSE;
         self.failure = None;
     }
@@ -540,11 +537,7 @@ impl Registration {
             return;
         };
         let before = std::mem::replace(at, link);
-        match link {
-            Link::Udp(_) => self.tunnel.on_heard_by_udp(),
-            Link::Tunnel(_) => self.tunnel.on_answered(),
-            Link::Socket(..) => {}
-        }
+        self.tunnel.on_heard(link);
         if before != link {
             host.network_changed(now, |route, _| route.link == before);
         }

@@ -204,19 +204,18 @@ impl Tunnel {
         self.test_at = now + after(0);
     }
 
-    /// The server has answered by it.
-    pub(super) fn on_answered(&mut self) {
-        if let State::Open(opened) = &mut self.state {
-            opened.is_of_use = true;
+    /// The server has answered over a link.
+    pub(super) fn on_heard(&mut self, link: Link) {
+        match (link, &mut self.state) {
+            (Link::Udp(_), _) => {
+                self.failure = None;
+                self.udp = Udp::Trusted;
+                self.pause = FIRST_PAUSE;
+                self.failing_since = None;
+            }
+            (Link::Tunnel(_), State::Open(opened)) => opened.is_of_use = true,
+            (Link::Tunnel(_) | Link::Socket(..), _) => {}
         }
-    }
-
-    /// The server is heard by UDP.
-    pub(super) fn on_heard_by_udp(&mut self) {
-        self.failure = None;
-        self.udp = Udp::Trusted;
-        self.pause = FIRST_PAUSE;
-        self.failing_since = None;
     }
 
     /// This host has come into another network.
@@ -318,7 +317,7 @@ mod tests {
         let asked = Hearing::Asked(at(1000));
         assert_eq!(tunnel.next_timer(asked), Some(at(1300)));
         assert_eq!(tunnel.next_timer(Hearing::Missed(at(1000))), Some(at(1300)));
-        tunnel.on_heard_by_udp();
+        tunnel.on_heard(Link::Udp(([192, 0, 2, 1], 7757).into()));
         assert_eq!(tunnel.next_timer(Hearing::Missed(at(1000))), Some(at(2000)));
         assert_eq!(tunnel.next_timer(asked), Some(at(1300)));
         assert_eq!(tunnel.on_timer(at(1299), server, asked), None);
@@ -366,7 +365,7 @@ mod tests {
                 assert!(tunnel.on_timer(now, server, Hearing::Asked(at(0))).is_some());
                 tunnel.on_opened(now, TunnelId(3), ([192, 0, 2, 1], 443).into());
                 if answers {
-                    tunnel.on_answered();
+                    tunnel.on_heard(Link::Tunnel(TunnelId(3)));
                 }
                 let end = now + LASTING / 2;
                 tunnel.on_closed(end, TunnelEnd::Over, &mut rng);
@@ -418,7 +417,7 @@ mod tests {
                 (0.75..=1.25).contains(&(due.since(*from).as_secs_f64() / expected))
             };
             assert!(pauses.iter().all(is_near), "{pauses:?}");
-            tunnel.on_heard_by_udp();
+            tunnel.on_heard(Link::Udp(([192, 0, 2, 1], 7757).into()));
         }
     }
 
