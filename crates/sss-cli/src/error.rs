@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use rustix::io::Errno;
 use sss::{Absence, BuildError, CloseReason, NegotiationError, Seconds, Seen, Tried};
-use sss_files::{RelPath, Status};
+use sss_files::{Refusal, RelPath, Status};
 
 use crate::transfer::exchange::{TransferError, is_for_want_of_room};
 use crate::transfer::limits::descriptors::RAISE_THE_LIMIT;
@@ -384,7 +384,8 @@ fn unfound(absence: Absence) -> (Exit, &'static str) {
         ),
         Absence::Unreachable => (
             Exit::Unreachable,
-            "it may just have gone: run the same command again in a minute",
+            "it may just have gone, or its router was restarted: run the same command again in a minute, or with \
+             --timeout 30, which waits for that",
         ),
         Absence::TooMany => (
             Exit::Unreachable,
@@ -497,6 +498,17 @@ fn exit_of(status: Status) -> Exit {
         Status::ReadOnly | Status::Denied | Status::BadPath | Status::Unauthorized => Exit::Refused,
         Status::Corrupt => Exit::Corrupt,
         _ => Exit::Failed,
+    }
+}
+
+/// Words about a source that would become what another source has become.
+pub(crate) const SAME_NAME: &str = "another source has the same last name";
+
+/// Advises what to do about a refusal.
+pub(crate) fn advice_on(refusal: &Refusal) -> &'static str {
+    match &refusal.text[..] {
+        SAME_NAME => "fetch it by itself, to another place",
+        _ => advice(refusal.status),
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use sss::Seconds;
 use tokio::task::JoinHandle;
 
-use crate::error::advice;
+use crate::error::advice_on;
 use crate::output::{Output, count, json_path, rate, size};
 use crate::screen;
 use crate::transfer::tally::{Failure, Tally};
@@ -126,6 +126,8 @@ impl Shown {
         let interval = if self.has_bar { BAR_INTERVAL } else { LINE_INTERVAL };
         let mut bar = Bar::new();
         let mut ticks = tokio::time::interval(interval);
+        // Whoever was suspended says once how far it is.
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         ticks.tick().await;
         loop {
             ticks.tick().await;
@@ -177,13 +179,13 @@ impl Shown {
                     "path": json_path(path.as_bytes()),
                     "status": refusal.status.to_string(),
                     "error": refusal.text,
-                    "next": advice(refusal.status),
+                    "next": advice_on(&refusal),
                 });
                 self.output.fact("", &fact);
                 continue;
             }
             self.output
-                .note(format!("sss: {path}: {refusal}\n  -> {}", advice(refusal.status)));
+                .note(format!("sss: {path}: {refusal}\n  -> {}", advice_on(&refusal)));
         }
         match self.tally.take_left_out() {
             0 => {}

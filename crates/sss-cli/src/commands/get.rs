@@ -15,7 +15,7 @@ use crate::cli::{ConnectArgs, StoreArgs};
 use crate::commands::{is_closed, verdict};
 use crate::connector::{Connection, Connector, find_all};
 use crate::dry_run::{DryRun, There, below, local};
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, SAME_NAME};
 use crate::output::{Output, note_printed};
 use crate::progress::Progress;
 use crate::target::Target;
@@ -282,8 +282,7 @@ impl Getting {
     fn is_new_name(&mut self, path: &RelPath) -> bool {
         let is_new = path.name().is_empty() || self.names.insert(path.name().to_vec());
         if !is_new {
-            let text = "another source has the same last name: fetch it by itself, to another place";
-            self.tally.fail(path.clone(), Refusal::new(Status::Exists, text));
+            self.tally.fail(path.clone(), Refusal::new(Status::Exists, SAME_NAME));
         }
         is_new
     }

@@ -133,6 +133,8 @@ pub(crate) async fn run(args: PingArgs, output: Output) -> Result<(), Error> {
         let start = json!({"event": "ping", "eid": eid.to_string(), "address": address});
         output.prose(format!("ping {eid} at {address}: one substream per round trip"), &start);
         let mut ticks = tokio::time::interval(args.interval.max(Duration::from_micros(1)));
+        // Whoever was suspended does not make up for it.
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         for number in 1..=args.count {
             ticks.tick().await;
             if output.is_closed() {

@@ -50,7 +50,11 @@ fn several_sources_of_several_hosts_go_into_a_directory() {
             to,
         ])
         .expect(1);
-    ran.says(&["sss: none: ", "sss: sub/one: another source has the same last name"]);
+    ran.says(&[
+        "sss: none: ",
+        "sss: sub/one: another source has the same last name",
+        "-> fetch it by itself, to another place",
+    ]);
     assert_eq!(found(&dest), ["one"]);
     assert_eq!(fs::read_to_string(dest.join("one")).unwrap(), "one");
 

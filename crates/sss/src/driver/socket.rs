@@ -205,7 +205,10 @@ impl Socket {
 
     /// Takes note of an error of sending itself.
     fn note_own_error(&mut self, transmit: &Transmit, error: &io::Error) {
+        // A socket of IPv4 sends nothing by IPv6.
+        let is_foreign = |remote: SocketAddr| remote.is_ipv6() && self.local_addr.is_ipv4();
         let hint = match error.kind() {
+            _ if transmit.link.address().is_some_and(is_foreign) => PathHint::NoRoute,
             io::ErrorKind::ConnectionRefused => PathHint::Unreachable,
             // The last: from the address that the socket is bound to.
             io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::InvalidInput => {

@@ -176,6 +176,11 @@ mod tests {
         let mut waiting = Waiting { transmit, sent: 0 };
         assert!(matches!(waiting.send(&[1; 50], &mut ours, &mut stats), Sent::Done));
         assert_eq!((stats.send_errors, stats.send_denied), (1, 0));
+        let hints = ours.take_hints();
+        assert_eq!(
+            hints,
+            [("[2001:db8::1]:9".parse().unwrap(), sss_proto::PathHint::NoRoute)]
+        );
         // Nobody may send to all hosts unasked.
         transmit.link = Link::Udp("255.255.255.255:9".parse().unwrap());
         let mut denied = Waiting { transmit, sent: 0 };
