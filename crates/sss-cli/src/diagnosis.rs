@@ -8,7 +8,7 @@ use sss::{
 };
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::error::{Error, Exit, SERVER_ADVICE};
+use crate::error::{Error, Exit, SERVER_ADVICE, was_answered};
 use crate::server_at::ServerAt;
 
 /// Time for which a server is asked who it is, and before that is asked for the first time.
@@ -96,6 +96,11 @@ async fn of_one(host: Host, server: ServerAt, asking: Duration) -> (String, Find
             return (place.unresolved("the resolver does not answer").0, Finding::NoOther);
         }
     };
+    // Who has answered HELLO has the key: an answer to PROBE would show the EID to whoever watches (NEG-27).
+    if host.explain(&eid).attempt.is_some_and(|attempt| was_answered(&attempt)) {
+        let what = format!("the host at {place} is there, but does not register this one");
+        return (what, Finding::NoOther);
+    }
     let probes: Vec<_> = addresses
         .into_iter()
         .map(|address| {

@@ -214,13 +214,37 @@ impl From<CloseReason> for Error {
                 let next = "wait a while, then run the same command again: too many others are there";
                 Self::new(Exit::Unreachable, what, next)
             }
-            CloseReason::Violation(_) => {
-                let next = "update both sides to the same version; if they are, report this as a defect";
-                Self::new(Exit::Failed, what, next)
-            }
+            CloseReason::Violation(_) => Self::new(Exit::Failed, what, UPDATE_BOTH),
+            CloseReason::Peer { code, .. } if is_violation(code) => Self::new(Exit::Failed, what, UPDATE_BOTH),
             _ => Self::new(Exit::Unreachable, format!("the connection was lost: {what}"), again),
         }
     }
+}
+
+/// Returns whether an attempt that would fail so now was answered by somebody who has the peer's key.
+pub(crate) fn was_answered(attempt: &NegotiationError) -> bool {
+    matches!(
+        attempt,
+        NegotiationError::NotAccepted { .. } | NegotiationError::PostQuantumUnanswered { .. }
+    )
+}
+
+/// Advises what to do if one side says that the other breaks the protocol.
+const UPDATE_BOTH: &str = "update both sides to the same version; if they are, report this as a defect";
+
+/// Returns whether a peer that closes with this code takes what we have sent for a violation of the protocol.
+fn is_violation(code: sss::Code) -> bool {
+    use sss::Code;
+    [
+        Code::FRAME_ENCODING,
+        Code::PROTOCOL,
+        Code::CREDIT_EXCEEDED,
+        Code::FINAL_SIZE,
+        Code::STREAM_STATE,
+        Code::ACK_INVALID,
+        Code::SETTINGS,
+    ]
+    .contains(&code)
 }
 
 impl From<NegotiationError> for Error {
@@ -543,6 +567,20 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn whoever_is_told_that_it_breaks_the_protocol_does_not_go_on_where_it_was() {
+        for (code, exit) in [
+            (sss::Code::SETTINGS, Exit::Failed),
+            (sss::Code::INTERNAL, Exit::Unreachable),
+        ] {
+            let reason = String::new();
+            let error = Error::from(CloseReason::Peer { code, reason });
+            assert_eq!((error.exit, error.next == UPDATE_BOTH), (exit, exit == Exit::Failed));
+        }
+        let silent = Error::from(TransferError::Refused(Refusal::new(Status::NotFound, "")));
+        assert!(silent.what.contains("NotFound"), "{}", silent.what);
+    }
 
     #[test]
     fn one_small_answer_is_told_as_one() {

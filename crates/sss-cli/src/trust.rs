@@ -10,7 +10,7 @@ use sss::{Eid, Host, ProbeError};
 use tokio::task::JoinSet;
 
 use crate::cli::ConnectArgs;
-use crate::error::{Error, Exit, NO_NETWORK};
+use crate::error::{Error, Exit, NO_NETWORK, was_answered};
 use crate::known_hosts::{KnownHosts, Standing};
 use crate::network;
 use crate::output::Output;
@@ -236,6 +236,14 @@ impl Trust {
         (places, patience): (&[Place], Duration),
     ) -> (SocketAddr, Eid) {
         tokio::time::sleep(patience).await;
+        // Whoever has answered HELLO has the key, and who watches would read the EID in an answer (NEG-27).
+        if host
+            .explain(&expected)
+            .attempt
+            .is_some_and(|attempt| was_answered(&attempt))
+        {
+            return std::future::pending().await;
+        }
         let mut probes = JoinSet::new();
         for place in places {
             // What cannot be looked up is told by the attempt to connect.

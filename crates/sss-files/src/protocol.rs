@@ -95,7 +95,7 @@ impl Status {
 
 /// Reason why something was not done, for programs and for people. `Display` escapes the text, which may be a peer's.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{}", sss_wire::printable(text))]
+#[error("{}", said(*status, text))]
 pub struct Refusal {
     /// The reason, for programs.
     pub status: Status,
@@ -120,6 +120,14 @@ impl Refusal {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.status as u8);
         put_bytes(out, self.text.as_bytes());
+    }
+}
+
+/// Words of a refusal; of one without any, the name of its status.
+fn said(status: Status, text: &str) -> String {
+    match text {
+        "" => format!("refused without a word ({status})"),
+        text => sss_wire::printable(text).to_string(),
     }
 }
 

@@ -97,6 +97,9 @@ use timers::Activity;
 pub(crate) const MAX_ACK_DELAY_US: u64 = 25_000;
 /// Lead of its timer over the deadline: a timer of an operating system rings late, never early (CHN-14).
 const TIMER_LAG: Duration = Duration::from_millis(5);
+/// Longest delay of acknowledgements that is waited for, whatever a peer announces: else one that goes would not be
+/// missed for long (REC-4).
+const MAX_PEER_ACK_DELAY: Duration = Duration::from_secs(1);
 /// Probe timeouts for which the keys of the generation before are kept (PRT-8).
 const OLD_KEYS: u32 = 3;
 /// Bytes of acknowledgement beside CLOSE, at most.
@@ -167,7 +170,8 @@ impl Channel {
     pub(crate) fn apply_peer_settings(&mut self, settings: &Settings) {
         let idle_timeout = Duration::from_millis(settings.idle_timeout_ms);
         self.liveness.activity.set_peer_timeout(idle_timeout);
-        self.flight.recovery.peer_ack_delay = Duration::from_micros(settings.max_ack_delay_us);
+        let announced = Duration::from_micros(settings.max_ack_delay_us);
+        self.flight.recovery.peer_ack_delay = announced.min(MAX_PEER_ACK_DELAY);
         let theirs = u16::try_from(settings.max_datagram).unwrap_or(u16::MAX);
         self.flight.limit_datagram(theirs);
     }

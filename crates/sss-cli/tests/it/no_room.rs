@@ -3,9 +3,11 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use sss::{Host, PeerLimits, Server, Stream};
+use sss::{Eid, Host, PeerLimits, Server, Stream};
 
 use crate::exhaustion::wait_until;
 use crate::hostile::{attributes, entry, runtime};
@@ -227,12 +229,19 @@ fn whose_connection_is_refused_for_want_of_room_asks_again() {
     assert!(begun.elapsed() >= Duration::from_secs(2));
 }
 
-/// First byte of INITIATE.
+/// First byte of INITIATE, and of PROBE.
 const INITIATE: u8 = 0x86;
+const PROBE: u8 = 0x88;
 
 /// Passes datagrams between a client and a server on, but for INITIATEs of so long after the first: in a crowd a server
 /// looks into a few of each network, and answers fewer (NEG-23, NEG-38). Ends with the test.
 fn crowded_way(to: SocketAddr, crowd: Duration) -> SocketAddr {
+    watched_way(to, crowd, &Arc::default())
+}
+
+/// The same, which counts what of the client asks anybody who is there.
+fn watched_way(to: SocketAddr, crowd: Duration, probes: &Arc<AtomicUsize>) -> SocketAddr {
+    let probes = Arc::clone(probes);
     let [front, back] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
     let address = front.local_addr().unwrap();
     back.connect(to).unwrap();
@@ -242,6 +251,7 @@ fn crowded_way(to: SocketAddr, crowd: Duration) -> SocketAddr {
         let (mut datagram, mut crowded_since) = ([0; 2048], None);
         while let Ok((len, from)) = front.recv_from(&mut datagram) {
             let _ = client.send(from);
+            probes.fetch_add(usize::from(datagram[0] == PROBE), Ordering::Relaxed);
             let is_initiate = datagram[..len].first() == Some(&INITIATE);
             if is_initiate && crowded_since.get_or_insert_with(Instant::now).elapsed() < crowd {
                 continue;
@@ -293,6 +303,29 @@ fn crowd_is_outlasted(command: &str) {
     let ran = run(Duration::from_secs(60), "--patience 2").expect(3);
     ran.says(&["answered but did not accept us"]);
     assert!(begun.elapsed() >= Duration::from_secs(2));
+}
+
+/// Whoever watches the way reads the EID in an answer to PROBE.
+// spec: NEG-27
+#[test]
+fn a_host_that_has_answered_is_not_asked_who_it_is() {
+    let (runtime, home) = (runtime(), Home::new());
+    let host = runtime.block_on(Host::builder().bind("127.0.0.1:0").build()).unwrap();
+    let _server = runtime.block_on(async { host.listen("ping", "echo/1").unwrap() });
+    home.run(["id"]).expect(0);
+    let probes = Arc::new(AtomicUsize::new(0));
+    let way = watched_way(host.local_addr(), Duration::from_secs(60), &probes);
+    let target = format!("{}@{way}", host.eid());
+    home.run(["ping", &target, "-c", "1", "--timeout", "8", "--patience", "1"])
+        .expect(3)
+        .says(&["answered but did not accept us"]);
+    assert_eq!(probes.load(Ordering::Relaxed), 0);
+    // One that is called by another name is silent, and asked.
+    let other = format!("{}@{way}", Eid::from_public_key(&[9; 32]));
+    home.run(["ping", &other, "-c", "1", "--timeout", "8"])
+        .expect(4)
+        .says(&[&format!("is {}, not ", host.eid())]);
+    assert!(probes.load(Ordering::Relaxed) > 0);
 }
 
 /// A host that is full closes the newest connection of the network that has most for one of another.

@@ -174,7 +174,8 @@ impl Negotiation<'_> {
         let made = self.on_proven(&applicant, &proven, packet);
         // What is a duplicate was sent by one that has its channel.
         if made.is_err_and(|reason| reason != DropReason::Duplicate) {
-            self.admission.responder.note_vain(self.now, applicant.route);
+            let cookie = (proven.period, proven.channel_id);
+            self.admission.responder.note_vain(self.now, applicant.route, cookie);
         }
         made
     }

@@ -173,7 +173,12 @@ pub(crate) enum Spent {
     Accepted,
     /// None was, and none ever is (NEG-23, NEG-25).
     Void,
+    /// So many with it were looked into, and made no channel (NEG-38).
+    Vain(u8),
 }
+
+/// INITIATEs with one cookie that may be in vain (NEG-38): enough that a few forgeries do not spoil the true one.
+pub(super) const MAX_VAIN: u8 = 6;
 
 /// A cookie key and the channel ids spent under it.
 struct Period {
@@ -302,9 +307,23 @@ impl Cookies {
 
     /// Remembers what became of a cookie; what was accepted stays so.
     pub(crate) fn spend(&mut self, period: u8, channel: ChannelId, how: Spent) {
-        let previous = self.previous.as_mut().filter(|p| p.id == period);
-        let period = previous.unwrap_or(&mut self.current);
-        period.spent.entry(channel).or_insert(how);
+        let known = self.period_mut(period).spent.entry(channel).or_insert(how);
+        if let Spent::Vain(_) = known {
+            *known = how;
+        }
+    }
+
+    /// An INITIATE with this cookie was looked into, and made no channel.
+    pub(super) fn note_vain(&mut self, period: u8, channel: ChannelId) {
+        let known = self.period_mut(period).spent.entry(channel);
+        if let Spent::Vain(times) = known.or_insert(Spent::Vain(0)) {
+            *times = times.saturating_add(1);
+        }
+    }
+
+    fn period_mut(&mut self, id: u8) -> &mut Period {
+        let previous = self.previous.as_mut().filter(|period| period.id == id);
+        previous.unwrap_or(&mut self.current)
     }
 
     fn period(&self, id: u8) -> Option<&Period> {

@@ -7,8 +7,11 @@ use crate::limit::{Limit, Rule, Standing};
 use crate::network::Network;
 use crate::time::Instant;
 
-/// INITIATEs a second that may be in vain, for each network (NEG-38).
-const VAIN: u8 = 10;
+/// INITIATEs a second that may be in vain, for each network (NEG-38). A few of them cost whoever sends them a HELLO and
+/// a HELLO_K, and neighbours behind one address have this in common: it is not to be used up easily.
+const VAIN: u8 = 125;
+/// INITIATEs that may be in vain, for each packet that all may have of a kind under load.
+const VAIN_PART: u32 = 2;
 /// Packets of a kind that are answered in a second under load, however low the threshold is.
 const MIN_TOTAL: u32 = 512;
 
@@ -76,7 +79,7 @@ impl Load {
     pub(crate) fn new(threshold: u32, [initiates, vain]: [u64; 2]) -> Self {
         Self {
             initiates: Meter::new(threshold, initiates),
-            vain: Limit::new(rule(threshold).with_each(VAIN), vain),
+            vain: Limit::new(rule(threshold.saturating_mul(VAIN_PART)).with_each(VAIN), vain),
         }
     }
 

@@ -12,7 +12,7 @@ use sss_wire::{ChannelId, Eid, Kem};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::channel_ids::ChannelIds;
-use super::cookie::{Binding, Contents, Cookies, Place, Spent, cookie_mac};
+use super::cookie::{Binding, Contents, Cookies, MAX_VAIN, Place, Spent, cookie_mac};
 use super::greeter::{Greeter, GreeterStats};
 use super::introductions::{self, Introductions};
 use super::leg::LegKeys;
@@ -347,21 +347,24 @@ impl Responder {
         self.introductions.expire(now);
         let place = self.introductions.place(initiate.attempt, initiate.cookie, route)?;
         let (period, contents) = self.open(initiate, place).ok_or(DropReason::StaleCookie)?;
-        if self.cookies.spent(period, contents.channel_id).is_some() {
-            return Err(Refusal::Again(contents.channel_id));
+        match self.cookies.spent(period, contents.channel_id) {
+            Some(Spent::Accepted | Spent::Void) => return Err(Refusal::Again(contents.channel_id)),
+            Some(Spent::Vain(times)) if times >= MAX_VAIN => return Err(DropReason::Overload.into()),
+            Some(Spent::Vain(_)) | None => {}
         }
         if !self.load.admit_initiate(now, (&route).into(), sender.standing) {
             return Err(DropReason::Overload.into());
         }
         let proven = self.authenticate(initiate, place, period, &contents);
         if proven.is_err() {
-            self.note_vain(now, route);
+            self.note_vain(now, route, (period, contents.channel_id));
         }
         Ok(proven?)
     }
 
-    /// An INITIATE whose cookie opened made no channel: not too many may come from there (NEG-38).
-    pub(crate) fn note_vain(&mut self, now: Instant, route: Route) {
+    /// An INITIATE whose cookie opened made no channel: not too many may come with it, nor from there (NEG-38).
+    pub(crate) fn note_vain(&mut self, now: Instant, route: Route, (period, channel): (u8, ChannelId)) {
+        self.cookies.note_vain(period, channel);
         self.load.note_vain(now, (&route).into());
     }
 

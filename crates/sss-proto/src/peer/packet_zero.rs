@@ -125,7 +125,7 @@ pub(super) fn is_of_tree(asked: Option<TreeId>, told: Option<TreeId>) -> Result<
 pub(super) fn is_of_any_tree(refusal: &CloseReason) -> bool {
     match refusal {
         CloseReason::Negotiation(NegotiationError::Forbidden { .. }) => true,
-        CloseReason::Peer { code, .. } => *code == Code::LIMIT,
+        CloseReason::Peer { code, .. } => [Code::LIMIT, Code::SHUTDOWN].contains(code),
         _ => false,
     }
 }

@@ -25,6 +25,21 @@ fn forge_ack(from: &mut End, largest: u64, first: u64) -> Vec<u8> {
     datagram
 }
 
+// spec: CHN-1, REC-4
+#[test]
+fn whoever_announces_that_it_acknowledges_late_is_missed_soon_all_the_same() {
+    let (mut a, _) = pair(at(0));
+    let before = a.channel.probe_timeout();
+    let settings = sss_wire::params::Settings {
+        max_ack_delay_us: (1 << 24) - 1,
+        ..sss_wire::params::Settings::default()
+    };
+    a.channel.apply_peer_settings(&settings);
+    let added = a.channel.probe_timeout().saturating_sub(before);
+    assert!(added < std::time::Duration::from_secs(1), "{added:?}");
+    assert!(added > std::time::Duration::from_millis(900), "{added:?}");
+}
+
 // spec: CHN-6
 #[test]
 fn threat_20_acknowledging_what_was_never_sent_closes() {

@@ -87,8 +87,17 @@ fn forbidding() -> Config {
 // spec: MIG-4
 #[test]
 fn a_namesake_that_does_not_know_the_tree_does_not_end_it() {
-    for (namesake, is_let_in) in [(Config::default(), true), (forbidding(), false)] {
+    let plain = Config::default;
+    for (namesake, is_let_in, is_ending) in [
+        (plain(), true, false),
+        (forbidding(), false, false),
+        (plain(), false, true),
+    ] {
         let (mut net, there, here) = net(namesake);
+        if is_ending {
+            let now = net.now;
+            net.host(NAMESAKE).shutdown(now);
+        }
         let (client, eid) = (net.nodes[CLIENT].address, net.eid(CLIENT));
         moves(&mut net, SERVER, eid, NAMESAKE);
         // The namesake answers at once, and the client cannot for a while that is longer than anybody else is believed.
