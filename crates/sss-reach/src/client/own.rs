@@ -84,14 +84,93 @@ impl Own {
     /// Returns whether packets may go to a candidate of a peer: it is on a network that this host is in.
     pub(super) fn is_near(&self, candidate: SocketAddr) -> bool {
         let is_beside = |local: &LocalAddress| local.is_beside(candidate.ip());
-        candidate.port() != 0 && is_private(candidate.ip()) && self.local.iter().any(is_beside)
+        candidate.port() >= FIRST_PORT && is_private(candidate.ip()) && self.local.iter().any(is_beside)
     }
 }
+
+/// Lowest port of a candidate: below are services of other kinds, which a stranger is not to have packets sent to.
+const FIRST_PORT: u16 = 1024;
 
 /// Returns whether an address is one of private networks: RFC 1918, RFC 4193.
 fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_private(),
         IpAddr::V6(ip) => ip.is_unique_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(relay: RelayUse, local: &[(&str, u8)]) -> Own {
+        let local = local.iter().map(|(address, prefix)| LocalAddress {
+            address: address.parse().unwrap(),
+            prefix: *prefix,
+        });
+        Own {
+            register: Register::default(),
+            mapped: Vec::new(),
+            relay,
+            local: local.collect(),
+        }
+    }
+
+    // spec: RCH-42
+    #[test]
+    fn four_private_addresses_are_named_and_none_by_whoever_is_reached_by_relays_alone() {
+        let local = [
+            ("127.0.0.1:7757", 8),
+            ("203.0.113.7:7757", 24),
+            ("169.254.1.1:7757", 16),
+            ("192.168.1.2:7757", 24),
+            ("[fe80::1]:7757", 64),
+            ("[2001:db8::1]:7757", 64),
+            ("[fd00::1]:7757", 64),
+            ("10.0.0.1:7757", 8),
+            ("172.16.0.1:7757", 12),
+            ("172.17.0.1:7757", 16),
+        ];
+        let named: Vec<String> = own(RelayUse::Allowed, &local)
+            .candidates()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            named,
+            ["192.168.1.2:7757", "[fd00::1]:7757", "10.0.0.1:7757", "172.16.0.1:7757"]
+        );
+        assert_eq!(own(RelayUse::Never, &local).candidates().len(), 4);
+        assert_eq!(own(RelayUse::Always, &local).candidates(), []);
+    }
+
+    // spec: RCH-42
+    #[test]
+    fn candidates_are_near_on_private_networks_of_ones_own_alone() {
+        let own = own(
+            RelayUse::Allowed,
+            &[
+                ("192.168.1.2:7757", 24),
+                ("[fd00::1]:7757", 64),
+                ("203.0.113.7:7757", 24),
+            ],
+        );
+        let is_near = |text: &str| own.is_near(text.parse().unwrap());
+        for near in ["192.168.1.2:7757", "192.168.1.255:1024", "[fd00::9:9:9:9]:65535"] {
+            assert!(is_near(near), "{near}");
+        }
+        for far in [
+            "192.168.0.2:7757",
+            "192.168.2.2:7757",
+            "192.168.1.3:0",
+            "192.168.1.3:53",
+            "192.168.1.3:1023",
+            "203.0.113.8:7757",
+            "127.0.0.1:7757",
+            "[fd00:0:0:1::1]:7757",
+            "[::ffff:192.168.2.2]:7757",
+        ] {
+            assert!(!is_near(far), "{far}");
+        }
     }
 }
