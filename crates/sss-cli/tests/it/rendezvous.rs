@@ -1,7 +1,7 @@
 //! Hosts that are found by their EIDs alone, by `sss rendezvous`.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufRead, BufReader, Read as _, Write as _};
 use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -240,11 +240,13 @@ fn a_host_of_relays_says_that_its_server_relays_nothing() {
     command.args(["--server", &plain.at, "--server", &relay.at]).arg(&dir);
     command.stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // Of the one that relays it says nothing, and that it calls itself is in no log.
-    std::thread::sleep(Duration::from_secs(3));
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let (mut err, mut out) = (String::new(), String::new());
-    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    while !err.contains("nobody reaches") && said.read_line(&mut err).unwrap() > 0 {}
+    // Of the one that relays it says nothing, and that it calls itself is in no log.
+    std::thread::sleep(Duration::from_secs(2));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    said.read_to_string(&mut err).unwrap();
     child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
     child.wait().unwrap();
     let said = err.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -149,12 +149,17 @@ impl Tree {
 
     /// Gives memory back after many have waited.
     fn give_back(&mut self) {
-        if self.sides.is_empty() && self.sides.capacity() > KEPT_STREAMS {
-            self.sides = Map::default();
-        }
-        if self.streams.is_empty() && self.streams.capacity() > KEPT_STREAMS {
-            self.streams = Map::default();
-        }
+        give_back(&mut self.sides);
+        give_back(&mut self.streams);
+    }
+}
+
+/// Gives the memory of a map back that is empty and had many entries. How many it has room for does not tell: those
+/// that were removed may still take it up.
+fn give_back<K: Eq + std::hash::Hash, V>(map: &mut Map<K, V>) {
+    let kept = 2 * KEPT_STREAMS * size_of::<(K, V)>();
+    if map.is_empty() && map.allocation_size() > kept {
+        *map = Map::default();
     }
 }
 
