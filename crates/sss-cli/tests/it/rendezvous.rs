@@ -1,7 +1,7 @@
 //! Hosts that are found by their EIDs alone, by `sss rendezvous`.
 
 use std::fs;
-use std::io::{BufRead as _, BufRead, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};

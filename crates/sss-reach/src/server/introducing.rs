@@ -21,8 +21,9 @@ const NOTIFY_FIELDS: usize = 16 + reach::ADDRESS + 2 + 4 + 32 + 4;
 impl Registrar {
     /// The callee of an introduction has heard of it.
     pub(super) fn on_answer(&mut self, now: Instant, callee: &Instance, introduction: &[u8; 8], status: Status) {
-        let name = self.introductions.on_answer(callee, introduction).map(|(name, _)| name);
-        if let Some(name) = name.filter(|_| status != Status::Ok) {
+        let is_refused = status != Status::Ok;
+        let answered = self.introductions.on_answer(callee, (introduction, is_refused));
+        if let Some(name) = answered.map(|(name, _)| name).filter(|_| is_refused) {
             self.tell(now, &name, Status::Refused);
         }
     }
@@ -127,8 +128,12 @@ impl Registrar {
         if known.is_some_and(|known| known.caller != caller || known.callee.eid != callee.eid) {
             return Err(Unfound::because(Status::TooMany));
         }
+        let told = known.filter(|known| known.callee == callee);
+        if let Some(status) = told.and_then(Introduction::failure) {
+            return Err(Unfound::because(status));
+        }
         // If the one that was told of it is gone, another instance is.
-        if let Some(way) = known.filter(|known| known.callee == callee).map(|known| known.way) {
+        if let Some(way) = told.map(|known| known.way) {
             let (handle, others) = self.handles(now, (caller, from), (callee, to));
             // A caller that has moved since begins anew: what the callee was told leads nowhere.
             if (way.address, way.handle) == (callers.0, others) {

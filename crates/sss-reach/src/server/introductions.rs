@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use sss_proto::Instant;
 use sss_wire::Eid;
 use sss_wire::long::KEM_KEY;
-use sss_wire::reach::bodies::Way;
+use sss_wire::reach::bodies::{Status, Way};
 
 use super::leases::Instance;
 use super::rate::{Bucket, MEMORY, Rate};
@@ -62,6 +62,8 @@ pub(super) struct Introduction {
 enum State {
     Waiting,
     Answered,
+    /// The caller was told that the callee has refused.
+    Refused,
     /// The caller was told that nobody answers.
     GivenUp,
 }
@@ -133,12 +135,17 @@ impl Introductions {
     }
 
     /// The callee has answered. Returns the introduction.
-    pub(super) fn on_answer(&mut self, callee: &Instance, name: &[u8; 8]) -> Option<([u8; 8], &Introduction)> {
+    pub(super) fn on_answer(
+        &mut self,
+        callee: &Instance,
+        (name, is_refused): (&[u8; 8], bool),
+    ) -> Option<([u8; 8], &Introduction)> {
         let name = *self.for_callee.get(name)?;
         self.all
             .get(&name)
             .filter(|introduction| introduction.callee == *callee)?;
-        self.change(&name, |introduction| introduction.state = State::Answered);
+        let state = if is_refused { State::Refused } else { State::Answered };
+        self.change(&name, |introduction| introduction.state = state);
         self.all.get(&name).map(|introduction| (name, introduction))
     }
 
@@ -219,7 +226,16 @@ impl Introduction {
 
     /// Returns whether the callee has heard of it.
     pub(super) fn is_answered(&self) -> bool {
-        self.state == State::Answered
+        matches!(self.state, State::Answered | State::Refused)
+    }
+
+    /// Returns why nothing comes of it, if the caller was told so: what has told it may be lost.
+    pub(super) fn failure(&self) -> Option<Status> {
+        match self.state {
+            State::Waiting | State::Answered => None,
+            State::Refused => Some(Status::Refused),
+            State::GivenUp => Some(Status::Unreachable),
+        }
     }
 
     fn next_notice(&self) -> Option<Instant> {

@@ -682,6 +682,9 @@ fn the_caller_hears_why_nothing_comes_of_it() {
         (to, caller.found(&packet)),
         (caller.at.into(), Err(unfound(Status::Unreachable)))
     );
+    // That may be lost: whoever asks again is told again.
+    let again = ask(&mut server, &mut caller, at(6400), callee.eid, [2; 8]);
+    assert_eq!(again, Err(unfound(Status::Unreachable)));
 
     ask(&mut server, &mut caller, at(6500), callee.eid, [3; 8]).unwrap();
     let (_, packet) = server.poll_transmit().unwrap();
@@ -697,6 +700,8 @@ fn the_caller_hears_why_nothing_comes_of_it() {
     let packets = sent(&mut server);
     assert_eq!(packets.len(), 2, "LEASE_OK, and FOUND");
     assert_eq!(caller.found(&packets[0].1), Err(unfound(Status::Refused)));
+    let again = ask(&mut server, &mut caller, at(6600), callee.eid, [3; 8]);
+    assert_eq!(again, Err(unfound(Status::Refused)));
 }
 
 // spec: RCH-3
