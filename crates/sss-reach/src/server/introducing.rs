@@ -15,6 +15,18 @@ use crate::Dropped;
 use crate::keys::{From, LeaseKey};
 use crate::path::{NOWHERE, Path};
 
+/// The introduction, if this callee was told of it.
+///
+/// # Errors
+/// Why nothing comes of it, if the caller was told so.
+fn told_of<'a>(known: Option<&'a Introduction>, callee: &Instance) -> Result<Option<&'a Introduction>, Unfound> {
+    let told = known.filter(|known| known.callee == *callee);
+    match told.and_then(Introduction::failure) {
+        Some(status) => Err(Unfound::because(status)),
+        None => Ok(told),
+    }
+}
+
 /// Bytes of the plaintext of NOTIFY that are not HELLO.
 const NOTIFY_FIELDS: usize = 16 + reach::ADDRESS + 2 + 4 + 32 + 4;
 
@@ -128,10 +140,7 @@ impl Registrar {
         if known.is_some_and(|known| known.caller != caller || known.callee.eid != callee.eid) {
             return Err(Unfound::because(Status::TooMany));
         }
-        let told = known.filter(|known| known.callee == callee);
-        if let Some(status) = told.and_then(Introduction::failure) {
-            return Err(Unfound::because(status));
-        }
+        let told = told_of(known, &callee)?;
         // If the one that was told of it is gone, another instance is.
         if let Some(way) = told.map(|known| known.way) {
             let (handle, others) = self.handles(now, (caller, from), (callee, to));
