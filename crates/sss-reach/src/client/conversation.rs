@@ -19,8 +19,8 @@ pub(super) struct Conversation {
     stream: StreamId,
     /// The next answer, as far as it has come.
     record: Vec<u8>,
-    /// Introductions that were asked for, the first to be answered first.
-    calls: VecDeque<[u8; 8]>,
+    /// Introductions that were asked for, the first to be answered first, with the round trip that the server was told.
+    calls: VecDeque<([u8; 8], Duration)>,
     /// Set once something may follow REGISTER: the round trip is known.
     is_greeted: bool,
 }
@@ -78,11 +78,11 @@ impl Conversation {
         };
         let call = call();
         let introduction = call.introduction;
-        let rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
-        let record = Request::Connect(Call { rtt, ..call }).encode();
+        let us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
+        let record = Request::Connect(Call { rtt: us, ..call }).encode();
         let is_written = host.stream(self.stream).write_record(&record).is_ok();
         if is_written {
-            self.calls.push_back(introduction);
+            self.calls.push_back((introduction, rtt));
         }
         is_written
     }
@@ -105,9 +105,16 @@ impl Conversation {
     /// The next answer to a CONNECT, when it has come.
     pub(super) fn poll_found(&mut self, now: Instant, host: &mut Host) -> Poll<Result<Found, RegistrationError>> {
         let record = std::task::ready!(self.poll(now, host))?;
-        let answered = self.calls.pop_front().zip(read_way(&record).ok());
-        let found = answered.map(|(introduction, outcome)| Found { introduction, outcome });
-        Poll::Ready(found.ok_or(RegistrationError::Malformed))
+        let Some(((introduction, told), mut outcome)) = self.calls.pop_front().zip(read_way(&record).ok()) else {
+            return Poll::Ready(Err(RegistrationError::Malformed));
+        };
+        if let (Ok(way), Some(rtt)) = (&mut outcome, self.rtt(host)) {
+            // The first round trip has the time in it that the server took for its answer. The callee holds its packets
+            // back for half of what was too much: so does this host, so that both open at once.
+            let excess = u32::try_from(told.saturating_sub(rtt).as_micros() / 2).unwrap_or(u32::MAX);
+            way.hold = way.hold.saturating_add(excess);
+        }
+        Poll::Ready(Ok(Found { introduction, outcome }))
     }
 
     /// All was said.

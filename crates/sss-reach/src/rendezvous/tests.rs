@@ -655,16 +655,8 @@ fn who_hears_first_waits_so_that_both_open_at_once() {
     assert!(world.wire.iter().all(|(_, _, bytes)| !contains(bytes, eid.as_bytes())));
 }
 
-// spec: RCH-12
-#[test]
-fn who_calls_as_soon_as_it_is_registered_is_waited_for_as_well() {
-    let mut world = World::new((5, 5));
-    let server = world.add_server();
-    let two = world.add_host(Nat::Cone, std::slice::from_ref(&server), Visibility::Known);
-    world.far = (two + 1, MS(60));
-    world.run(MS(5000));
-    let one = world.add_host(Nat::Cone, &[server], Visibility::Hidden);
-    world.call(one, two);
+/// The milliseconds after which two hosts have sent something to each other directly for the first time.
+fn first_direct(world: &mut World, one: usize, two: usize) -> [u64; 2] {
     let (of_one, of_two) = (world.nodes[one].address, world.nodes[two].address);
     let mut first = [None; 2];
     for ms in 0..1000_u64 {
@@ -676,9 +668,39 @@ fn who_calls_as_soon_as_it_is_registered_is_waited_for_as_well() {
             }
         }
     }
-    let [Some(caller), Some(callee)] = first else {
-        panic!("{first:?}");
-    };
+    first.map(Option::unwrap)
+}
+
+// spec: RCH-12
+#[test]
+fn who_calls_as_soon_as_it_is_registered_is_waited_for_as_well() {
+    let mut world = World::new((5, 5));
+    let server = world.add_server();
+    let two = world.add_host(Nat::Cone, std::slice::from_ref(&server), Visibility::Known);
+    world.far = (two + 1, MS(60));
+    world.run(MS(5000));
+    let one = world.add_host(Nat::Cone, &[server], Visibility::Hidden);
+    world.call(one, two);
+    let [caller, callee] = first_direct(&mut world, one, two);
+    assert!(caller.abs_diff(callee) < 5, "{caller} and {callee}");
+    assert!(world.nodes[two].heard.is_some());
+}
+
+// spec: RCH-12, RCH-41
+#[test]
+fn that_a_server_takes_its_time_for_the_first_answer_makes_nobody_open_too_soon() {
+    let mut world = World::new((5, 5));
+    let server = world.add_server();
+    let two = world.add_host(Nat::Cone, std::slice::from_ref(&server), Visibility::Known);
+    world.run(MS(5000));
+    let one = world.add_host(Nat::Cone, &[server], Visibility::Hidden);
+    world.call(one, two);
+    // HELLO is there in 5 ms, and its answer in 45.
+    world.run(MS(4));
+    world.far = (one, MS(40));
+    world.run(MS(10));
+    world.far = (one, Duration::ZERO);
+    let [caller, callee] = first_direct(&mut world, one, two);
     assert!(caller.abs_diff(callee) < 5, "{caller} and {callee}");
     assert!(world.nodes[two].heard.is_some());
 }
