@@ -98,8 +98,8 @@ pub(super) fn of_interfaces() -> Vec<IpAddr> {
         .collect()
 }
 
-/// The addresses that a socket bound to `bound` has on the networks that this machine is in. None if the system does
-/// not tell.
+/// The addresses that a socket bound to `bound` has on the networks that this machine is in, first those from which it
+/// sends to other networks: of many, only the first are told to others. None if the system does not tell.
 pub(crate) fn networks(bound: SocketAddr) -> Vec<LocalAddress> {
     let takes = |ip: IpAddr| match bound.ip() {
         any if any.is_unspecified() => bound.is_ipv6() || ip.is_ipv4(),
@@ -115,7 +115,14 @@ pub(crate) fn networks(bound: SocketAddr) -> Vec<LocalAddress> {
         let address = SocketAddr::new(interface.ip(), bound.port());
         takes(interface.ip()).then_some(LocalAddress { address, prefix })
     });
-    local.collect()
+    let preferred = preferred_sources();
+    sorted(local.collect(), &preferred)
+}
+
+/// The addresses with those that are preferred first.
+fn sorted(mut local: Vec<LocalAddress>, preferred: &[Option<IpAddr>]) -> Vec<LocalAddress> {
+    local.sort_by_key(|one| !preferred.contains(&Some(one.address.ip())));
+    local
 }
 
 /// The addresses from which this machine sends to other networks, by IPv4 and by IPv6.
@@ -176,6 +183,19 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
     use crate::driver::socket;
+
+    // spec: RCH-42
+    #[test]
+    fn the_address_that_leads_out_is_the_first_that_others_are_told() {
+        let at = |text: &str| LocalAddress {
+            address: text.parse().unwrap(),
+            prefix: 24,
+        };
+        let local = ["172.17.0.1:7", "172.18.0.1:7", "192.168.1.2:7", "[fd00::1]:7"].map(at);
+        let preferred = [Some("192.168.1.2".parse().unwrap()), None];
+        let told = sorted(local.to_vec(), &preferred);
+        assert_eq!(told, [local[2], local[0], local[1], local[3]]);
+    }
 
     #[test]
     fn mapped_addresses_become_ipv4() {
