@@ -84,16 +84,14 @@ impl Client {
         let mut instance = [0; 8];
         rng.fill(&mut instance);
         Self {
-            own: Own {
-                register: Register {
+            own: Own::new(
+                Register {
                     instance,
                     is_veiled: relay == RelayUse::Always,
                     ..register
                 },
-                mapped: Vec::new(),
                 relay,
-                local: Vec::new(),
-            },
+            ),
             registrations: servers.into_iter().map(|server| Tried::new(now, server)).collect(),
             calls: Calls::default(),
             introduced: Introduced::default(),
@@ -240,7 +238,7 @@ impl Client {
 
     /// Addresses of this host on the networks that it is in.
     pub(crate) fn set_local(&mut self, local: Vec<LocalAddress>) {
-        self.own.local = local;
+        self.own.set_local(local);
     }
 
     /// Routers let these addresses in for this host: each server is told of the one that it can prove.

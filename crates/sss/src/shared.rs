@@ -220,7 +220,7 @@ impl Inner {
             // Whoever has that tunnel knows what became of it.
             Link::Tunnel(_) => false,
         });
-        self.rendezvous.set_local(addresses::networks(local_addr));
+        self.tell_local();
         self.rendezvous.on_network_change(now, &mut self.core);
     }
 
@@ -229,6 +229,13 @@ impl Inner {
         // Nobody else offers what the host itself does.
         if let Ok(rendezvous) = Rendezvous::new(now, config, &mut self.core, seed) {
             self.rendezvous = rendezvous;
+            self.tell_local();
+        }
+    }
+
+    /// Says which networks this machine is in, if anybody is asked for peers.
+    fn tell_local(&mut self) {
+        if self.rendezvous.seeks() {
             self.rendezvous.set_local(addresses::networks(self.local_addr));
         }
     }

@@ -35,7 +35,7 @@ const AGAIN: [Duration; 3] = [
 ];
 const TIMES: u32 = 4;
 /// Time for which a call is kept once a way was found.
-const LIFE: Duration = Duration::from_secs(10);
+pub(super) const LIFE: Duration = Duration::from_secs(10);
 
 /// The calls under way.
 #[derive(Default)]
@@ -393,7 +393,7 @@ impl Question {
             hello: greeting.map(|greeting| greeting.hello.clone()).unwrap_or_default(),
             key: greeting.and_then(|greeting| greeting.key.clone()),
         };
-        if registration.connect(host, call) {
+        if registration.connect(now, host, call) {
             (*at, *sent) = (now + PAUSES.0, 1);
         }
     }

@@ -8,6 +8,7 @@ use sss_proto::{Host, Instant, Link, ReadOutcome, StreamId};
 use sss_wire::reach::bodies::Found;
 use sss_wire::reach::records::{Call, MAX_RECORD, Register, Request, read_way};
 
+use super::calls::LIFE;
 use super::registration::{why_unread, why_unwritten};
 use super::report::RegistrationError;
 
@@ -21,6 +22,8 @@ pub(super) struct Conversation {
     record: Vec<u8>,
     /// Introductions that were asked for, the first to be answered first, with the round trip that the server was told.
     calls: VecDeque<([u8; 8], Duration)>,
+    /// Time of the latest of them.
+    asked: Instant,
     /// Set once something may follow REGISTER: the round trip is known.
     is_greeted: bool,
 }
@@ -40,6 +43,7 @@ impl Conversation {
             stream,
             record: Vec::new(),
             calls: VecDeque::new(),
+            asked: Instant::default(),
             is_greeted: false,
         })
     }
@@ -51,6 +55,11 @@ impl Conversation {
     /// Returns whether CONNECTs wait for their answers.
     pub(super) fn has_calls(&self) -> bool {
         !self.calls.is_empty()
+    }
+
+    /// Returns whether no answer is waited for any more: the introductions are forgotten.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        now >= self.asked + LIFE
     }
 
     /// Returns whether something may follow REGISTER from now on.
@@ -72,7 +81,7 @@ impl Conversation {
     }
 
     /// Asks for an introduction, if there is room for one more and the round trip is known. Returns whether it was.
-    pub(super) fn connect(&mut self, host: &mut Host, call: impl FnOnce() -> Call) -> bool {
+    pub(super) fn connect(&mut self, now: Instant, host: &mut Host, call: impl FnOnce() -> Call) -> bool {
         let Some(rtt) = self.rtt(host).filter(|_| self.calls.len() < MAX_CALLS) else {
             return false;
         };
@@ -83,6 +92,7 @@ impl Conversation {
         let is_written = host.stream(self.stream).write_record(&record).is_ok();
         if is_written {
             self.calls.push_back((introduction, rtt));
+            self.asked = now;
         }
         is_written
     }

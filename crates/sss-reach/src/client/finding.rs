@@ -1,11 +1,11 @@
 //! Hosts that are looked for: what servers are asked, and what they answer (RCH-11, RCH-12).
 
+use std::collections::VecDeque;
+
 use sss_proto::{Absence, Datagram, Host, Instant, Link, Route, RouteClass};
 use sss_wire::Eid;
 use sss_wire::reach::Sealed;
 use sss_wire::reach::bodies::Found;
-
-use std::collections::VecDeque;
 
 use super::calls::{Answered, Missing};
 use super::registration::Registration as Tried;
@@ -36,7 +36,7 @@ impl Client {
         if self.registrations.iter().any(|registration| *registration.eid() == eid) {
             return;
         }
-        let greeting = host.introduce(now, &eid, self.own.relay.best(), &self.own.candidates());
+        let greeting = host.introduce(now, &eid, self.own.relay.best(), &self.own.candidates);
         let servers = self.registrations.len();
         self.calls.begin(now, (eid, greeting), servers, &mut self.rng);
         self.call(now, host);
@@ -44,9 +44,11 @@ impl Client {
 
     /// Goes on with the calls, and tells those that nothing comes of.
     pub(super) fn call(&mut self, now: Instant, host: &mut Host) {
-        let candidates = self.own.candidates();
         for eid in self.calls.unanswered() {
-            if host.introduce(now, &eid, self.own.relay.best(), &candidates).is_none() {
+            if host
+                .introduce(now, &eid, self.own.relay.best(), &self.own.candidates)
+                .is_none()
+            {
                 self.calls.on_answered(&eid);
             }
         }
@@ -65,7 +67,7 @@ impl Client {
             // An attempt that goes on where the peer was, or may be, goes on asking.
             if times > 0
                 && may_change(absence)
-                && let Some(greeting) = host.introduce(now, &eid, self.own.relay.best(), &candidates)
+                && let Some(greeting) = host.introduce(now, &eid, self.own.relay.best(), &self.own.candidates)
             {
                 let missing = Missing {
                     eid,

@@ -1,8 +1,8 @@
 //! Wishes of a host about its servers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use sss_proto::RouteClass;
+use sss_proto::{AddressScope, RouteClass};
 use sss_wire::params::MAX_CANDIDATES;
 use sss_wire::reach::records::Register;
 
@@ -37,7 +37,9 @@ pub(super) struct Own {
     /// Use of their relays.
     pub(super) relay: RelayUse,
     /// Addresses on the networks that this host is in.
-    pub(super) local: Vec<LocalAddress>,
+    local: Vec<LocalAddress>,
+    /// Of these, those that a peer in the same network is told of, as far as this host may be reached directly.
+    pub(super) candidates: Vec<SocketAddr>,
 }
 
 /// An address of this host on a network that it is in.
@@ -52,33 +54,39 @@ pub struct LocalAddress {
 impl LocalAddress {
     /// Returns whether an address is on the same network.
     fn is_beside(&self, other: IpAddr) -> bool {
-        match (self.address.ip(), other) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let differ = own.to_bits() ^ other.to_bits();
-                differ
-                    .checked_shr(32_u32.saturating_sub(self.prefix.into()))
-                    .unwrap_or(0)
-                    == 0
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let differ = own.to_bits() ^ other.to_bits();
-                differ
-                    .checked_shr(128_u32.saturating_sub(self.prefix.into()))
-                    .unwrap_or(0)
-                    == 0
-            }
-            _ => false,
-        }
+        let ((own, bits), (other, others)) = (bits(self.address.ip()), bits(other));
+        let rest = bits.saturating_sub(self.prefix.into());
+        bits == others && (own ^ other).checked_shr(rest).unwrap_or(0) == 0
+    }
+}
+
+/// The bits of an address, and their number.
+fn bits(ip: IpAddr) -> (u128, u32) {
+    match ip {
+        IpAddr::V4(ip) => (ip.to_bits().into(), Ipv4Addr::BITS),
+        IpAddr::V6(ip) => (ip.to_bits(), Ipv6Addr::BITS),
     }
 }
 
 impl Own {
-    /// Addresses that a peer in the same network is told of, as far as this host may be reached directly (RCH-42).
-    pub(super) fn candidates(&self) -> Vec<SocketAddr> {
-        let local = self.local.iter().map(|local| local.address);
-        let private = local.filter(|address| is_private(address.ip()));
+    /// Wishes of a host that is on no network yet.
+    pub(super) fn new(register: Register, relay: RelayUse) -> Self {
+        Self {
+            register,
+            mapped: Vec::new(),
+            relay,
+            local: Vec::new(),
+            candidates: Vec::new(),
+        }
+    }
+
+    /// Takes in which networks this host is in now.
+    pub(super) fn set_local(&mut self, local: Vec<LocalAddress>) {
         let may_be = self.relay != RelayUse::Always;
-        private.filter(|_| may_be).take(MAX_CANDIDATES).collect()
+        let addresses = local.iter().map(|local| local.address);
+        let told = addresses.filter(|address| may_be && is_private(address.ip()));
+        self.candidates = told.take(MAX_CANDIDATES).collect();
+        self.local = local;
     }
 
     /// Returns whether packets may go to a candidate of a peer: it is on a network that this host is in.
@@ -91,12 +99,8 @@ impl Own {
 /// Lowest port of a candidate: below are services of other kinds, which a stranger is not to have packets sent to.
 const FIRST_PORT: u16 = 1024;
 
-/// Returns whether an address is one of private networks: RFC 1918, RFC 4193.
 fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_private(),
-        IpAddr::V6(ip) => ip.is_unique_local(),
-    }
+    AddressScope::from(ip) == AddressScope::Private
 }
 
 #[cfg(test)]
@@ -108,12 +112,9 @@ mod tests {
             address: address.parse().unwrap(),
             prefix: *prefix,
         });
-        Own {
-            register: Register::default(),
-            mapped: Vec::new(),
-            relay,
-            local: local.collect(),
-        }
+        let mut own = Own::new(Register::default(), relay);
+        own.set_local(local.collect());
+        own
     }
 
     // spec: RCH-42
@@ -132,7 +133,7 @@ mod tests {
             ("172.17.0.1:7757", 16),
         ];
         let named: Vec<String> = own(RelayUse::Allowed, &local)
-            .candidates()
+            .candidates
             .iter()
             .map(ToString::to_string)
             .collect();
@@ -140,8 +141,8 @@ mod tests {
             named,
             ["192.168.1.2:7757", "[fd00::1]:7757", "10.0.0.1:7757", "172.16.0.1:7757"]
         );
-        assert_eq!(own(RelayUse::Never, &local).candidates().len(), 4);
-        assert_eq!(own(RelayUse::Always, &local).candidates(), []);
+        assert_eq!(own(RelayUse::Never, &local).candidates.len(), 4);
+        assert_eq!(own(RelayUse::Always, &local).candidates, []);
     }
 
     // spec: RCH-42

@@ -233,6 +233,9 @@ impl Registration {
 
     /// Asks the server, if it is time.
     pub(super) fn begin_if_due(&mut self, now: Instant, host: &mut Host, own: &Own) {
+        if matches!(self.state, State::Settled) && self.conversation.as_ref().is_some_and(|asked| asked.is_over(now)) {
+            self.end_conversation(host);
+        }
         let State::Pausing(at) = self.state else {
             return;
         };
@@ -339,8 +342,7 @@ impl Registration {
 
     /// Returns whether it has just become known how far the server is that is asked: CONNECT may follow REGISTER.
     pub(super) fn is_greeted(&mut self, host: &Host) -> bool {
-        self.may_follow()
-            .is_some_and(|conversation| conversation.note_greeted(host))
+        self.may_follow().is_some_and(|asked| asked.note_greeted(host))
     }
 
     /// The stream on which CONNECT may follow REGISTER: there is no lease yet.
@@ -350,9 +352,8 @@ impl Registration {
     }
 
     /// Asks for an introduction behind REGISTER, if that is not answered yet (RCH-41). Returns whether it was.
-    pub(super) fn connect(&mut self, host: &mut Host, call: impl FnOnce() -> Call) -> bool {
-        self.may_follow()
-            .is_some_and(|conversation| conversation.connect(host, call))
+    pub(super) fn connect(&mut self, now: Instant, host: &mut Host, call: impl FnOnce() -> Call) -> bool {
+        self.may_follow().is_some_and(|asked| asked.connect(now, host, call))
     }
 
     /// The next answer to a CONNECT that has come on the stream, and the link by which the server is reached.

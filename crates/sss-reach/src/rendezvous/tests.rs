@@ -898,6 +898,52 @@ fn a_server_that_understands_no_connect_behind_register_is_asked_by_packets() {
     assert_eq!(records, [2, 1]);
 }
 
+// spec: RCH-41
+#[test]
+fn a_server_that_answers_register_and_never_connect_keeps_no_stream() {
+    let mut world = World::new((50, 50));
+    let server = world.add(Nat::None, RendezvousConfig::default());
+    world.servers = 1;
+    let listener = world.nodes[server].host.offer_own(sss_wire::reach::PROTOCOL).unwrap();
+    assert!(world.nodes[server].host.accept(listener).is_none());
+    let place = ServerAddress {
+        eid: world.nodes[server].host.eid(),
+        addresses: vec![world.nodes[server].address],
+        tls: None,
+    };
+    let one = world.add_host(Nat::None, &[place], Visibility::Hidden);
+    world.call_eid(one, Eid::from_public_key(&[9; 32]));
+    world.run(MS(400));
+    let (stream, _) = world.nodes[server].host.accept(listener).expect("REGISTER");
+    let registered = sss_wire::reach::records::Registered {
+        boot: [1; 8],
+        ttl: 60,
+        address: world.nodes[one].address,
+        key: [2; 32],
+        tokens: vec![vec![3; 80]; 4],
+        other_port: 0,
+    };
+    let _ = world.nodes[server]
+        .host
+        .stream(stream)
+        .write_record(&registered.encode());
+    world.nodes[server].wake = Some(world.now);
+    world.run(MS(1000));
+    let has_ended = |world: &mut World| {
+        let now = world.now;
+        let mut stream = world.nodes[server].host.stream(stream);
+        while let std::task::Poll::Ready(read) = stream.poll_read(now, 2000) {
+            if !matches!(read, Ok(ReadOutcome::Chunk(_) | ReadOutcome::Mark)) {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(!has_ended(&mut world));
+    world.run(Duration::from_secs(30));
+    assert!(has_ended(&mut world));
+}
+
 // spec: RCH-5, RCH-10
 #[test]
 fn nothing_that_leases_send_names_a_host_or_repeats_at_another_address() {
