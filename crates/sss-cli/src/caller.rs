@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sss::{
-    Absence, ConnectError, Eid, Host, NegotiationError, Peer, ReadError, Refusal, Route, RouteClass, Seconds,
-    ServicesError, Tried,
+    Absence, ConnectError, Eid, Host, NegotiationError, Peer, ReadError, Refusal, RegistrationState, Route, RouteClass,
+    Seconds, ServicesError, Tried,
 };
 
 use crate::diagnosis::{Diagnosis, Watch};
@@ -204,6 +204,11 @@ impl Caller {
                     advised(Error::new(Exit::Unreachable, what, NO_WAY), is_found, is_relayed)
                 }
                 _ if is_silent => advised(error, is_found, is_relayed),
+                // Of the servers that have answered; another one may know it.
+                Some(Absence::NeverSeen | Absence::Offline(_)) => match self.silent_servers() {
+                    Some(what) => error.and(&what),
+                    None => error,
+                },
                 _ => error,
             };
         }
@@ -215,6 +220,18 @@ impl Caller {
             return error.and(&format!("no registration server has answered either: {what}"));
         }
         error
+    }
+
+    /// Names the servers that have not taken this host, if there are any.
+    fn silent_servers(&self) -> Option<String> {
+        let registrations = self.host.registrations();
+        let is_taken = |server: &ServerAt| {
+            let mut of_it = registrations.iter().filter(|one| one.server == server.eid);
+            of_it.any(|one| matches!(one.state, RegistrationState::Registered { .. }))
+        };
+        let silent = self.servers.iter().filter(|server| !is_taken(server));
+        let silent: Vec<_> = silent.map(|server| server.place.to_string()).collect();
+        (!silent.is_empty()).then(|| format!("not asked, as it has not answered: the server {}", silent.join(", ")))
     }
 
     /// Tells where the host was reached, if it was not at one of the places of the target.

@@ -371,10 +371,11 @@ impl Client {
         let ip = registration.ip_at(from.link);
         let (lease, _) = registration.lease().ok_or(Dropped::Unknown)?;
         let plaintext = lease.open(sealed)?;
-        let notify = Notify::decode(&plaintext)?;
-        if !lease.is_present(&notify.boot) || !is_allowed(ip, notify.way.address) {
+        let mut notify = Notify::decode(&plaintext)?;
+        if !lease.is_present(&notify.boot) {
             return Err(Dropped::Unwelcome);
         }
+        notify.way = admissible(ip, notify.way).ok_or(Dropped::Unwelcome)?;
         let name = notify.introduction;
         let is_direct = use_of_relay.best() == RouteClass::Direct && notify.way.address != NOWHERE;
         let is_relayed = use_of_relay != RelayUse::Never && notify.way.handle != 0;
@@ -499,11 +500,22 @@ impl Client {
     }
 }
 
-/// Returns whether a host lets itself be sent to an address by the server at another: one that is no nearer than the
-/// server itself (RCH-14), or none.
-fn is_allowed(server: Option<IpAddr>, address: SocketAddr) -> bool {
+/// Way that the server at an address has told a host, as the host may use it (RCH-14): an address nearer than the
+/// server itself is none. `None` if the way names one where nothing can be sent to one host.
+fn admissible(server: Option<IpAddr>, way: Way) -> Option<Way> {
     let is_near = |ip: IpAddr| server.is_none_or(|server| AddressScope::from(ip) < AddressScope::from(server));
-    address == NOWHERE || sss_proto::is_usable(&address.into()) && !is_near(address.ip())
+    if way.address == NOWHERE {
+        return Some(way);
+    }
+    let is_usable = sss_proto::is_usable(&way.address.into());
+    is_usable.then(|| match is_near(way.address.ip()) {
+        true => Way {
+            address: NOWHERE,
+            mapped: 0,
+            ..way
+        },
+        false => way,
+    })
 }
 
 /// Time after which a handle by which nothing has come is forgotten (RCH-17).

@@ -17,7 +17,7 @@ use crate::output::{Output, count, milliseconds, size};
 use crate::target::Target;
 use crate::transfer::exchange::TransferError;
 use crate::transfer::limits::guests::{Guests, Place, Who};
-use crate::transfer::limits::shares::{Owner, Shares};
+use crate::transfer::limits::shares::{Cost, Holding, Owner, Shares};
 use crate::transfer::tries::until_there_is_room;
 
 /// Measure round trips to a host
@@ -52,13 +52,19 @@ const MAX_ECHO: usize = 64 << 10;
 /// Sessions and pings that are answered at once: of all peers, and of one. More pings wait (ECH-4).
 const SESSIONS: (u64, u64) = (4096, 16);
 const PINGS: (u64, u64) = (4096, 64);
-/// Time that a ping may take, so that a peer that is gone does not keep its place.
+/// Time that a ping may take, so that a peer that is gone does not keep its place; and while others wait.
 const LONGEST: Duration = Duration::from_secs(60);
+const TURN: Duration = Duration::from_secs(1);
+/// Time between two looks whether others wait.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Answers pings until the host is closed.
 pub(crate) async fn serve(server: Server) {
+    answer_sessions(server, Shares::new(PINGS.0, PINGS.1)).await;
+}
+
+async fn answer_sessions(server: Server, pings: Shares) {
     let sessions = Arc::new(Guests::new(SESSIONS.0, SESSIONS.1));
-    let pings = Shares::new(PINGS.0, PINGS.1);
     while let Ok((mut session, eid)) = server.accept().await {
         let (sessions, pings) = (sessions.clone(), pings.clone());
         tokio::spawn(async move {
@@ -84,15 +90,39 @@ pub(crate) async fn serve(server: Server) {
 async fn answer_all(session: &mut Stream, owner: Owner, (place, pings): (&Place, &Shares)) {
     while let Ok(Some(substream)) = session.accept_substream().await {
         let held = (pings.get(owner, 1).await, place.work());
+        let pings = pings.clone();
         tokio::spawn(async move {
-            // What takes longer is reset.
-            let _ = tokio::time::timeout(LONGEST, echo(substream)).await;
+            answer(substream, owner, &pings).await;
             drop(held);
         });
     }
 }
 
-async fn echo(mut stream: Stream) {
+/// Answers a ping, or ends it if it takes too long.
+async fn answer(mut stream: Stream, owner: Owner, pings: &Shares) {
+    tokio::select! {
+        () = echo(&mut stream) => return,
+        () = until_its_turn_is_over(owner, pings) => {}
+    }
+    stream.reset_tree_with(Status::Busy as u32, "it took too long, and others wait: try again");
+}
+
+/// Ends when a ping has taken its time, or a turn and somebody waits who has nothing, or much less.
+async fn until_its_turn_is_over(owner: Owner, pings: &Shares) {
+    let held = Holding {
+        owner,
+        count: 1,
+        is_over: true,
+        cost: Cost::Ghost,
+    };
+    let begun = Instant::now();
+    tokio::time::sleep(TURN).await;
+    while begun.elapsed() < LONGEST && pings.who_gives_way(&[held]).is_empty() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn echo(stream: &mut Stream) {
     let Ok(said) = stream.read_to_end(MAX_ECHO).await else {
         return;
     };
@@ -310,6 +340,53 @@ mod tests {
         };
         assert_eq!(spread, expected);
         assert_eq!(Spread::of(&mut [ms(7)]).p99, ms(7));
+    }
+
+    // spec: ECH-4
+    #[tokio::test]
+    async fn pings_that_stand_give_way_to_those_that_wait() {
+        let host = || sss::Host::builder().bind("127.0.0.1:0").build();
+        let server = host().await.unwrap();
+        let pings = Shares::without_reserve(2, 2);
+        tokio::spawn(answer_sessions(
+            server.listen(SERVICE, PROTOCOL).unwrap(),
+            pings.clone(),
+        ));
+        let session = async || {
+            let client = host().await.unwrap();
+            let connecting = client.connect(server.eid(), SERVICE, PROTOCOL);
+            (connecting.hint(server.local_addr()).await.unwrap(), client)
+        };
+        // Each gets one of the two, and waits for another.
+        let (greedy, too) = (session().await, session().await);
+        let mut unfinished = Vec::new();
+        for (session, _) in [&greedy, &greedy, &too, &too] {
+            let mut stream = session.open_substream().unwrap();
+            stream.write_all(b"never ends").await.unwrap();
+            unfinished.push(stream);
+        }
+        let (honest, _host) = session().await;
+        let full = async {
+            while !pings.is_full() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(LONGEST / 4, full).await.unwrap();
+        // That their own wait is no reason.
+        tokio::time::sleep(TURN + 2 * LOOK).await;
+        assert!(pings.is_full());
+        let asking = call(honest.open_substream().unwrap(), b"short");
+        tokio::time::timeout(LONGEST / 2, asking).await.unwrap().unwrap();
+        let mut ends = tokio::task::JoinSet::new();
+        for mut stream in unfinished {
+            ends.spawn(async move { stream.read_chunk(1).await });
+        }
+        let ended = tokio::time::timeout(LONGEST / 4, ends.join_next()).await.unwrap();
+        let ended = ended.unwrap().unwrap();
+        let Err(sss::ReadError::Reset { code, .. }) = ended else {
+            panic!("{ended:?}");
+        };
+        assert_eq!(code.as_app(), Some(Status::Busy as u32));
     }
 
     // spec: ECH-2

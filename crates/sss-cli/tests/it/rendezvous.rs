@@ -826,9 +826,18 @@ fn what_is_wrong_is_said() {
     let unnamed = ls(&serving.eid, &format!("{}@no-such-host.invalid", server.eid()));
     let no_server = ls(&serving.eid, &plain.target);
     let unseen = ls(&other, &server.at);
+    let mut half = client.command();
+    let silent_too = format!("{}@{nobody}", serving.eid);
+    half.args(["ls", &other, "--server", &server.at, "--server", &silent_too]);
+    let half = half.spawn().unwrap();
     unseen()
         .expect(3)
         .says(&["no host of this EID", "check the EID", "sss serve"]);
+    // Another server might know it.
+    Ran::wait(half).expect(3).says(&[
+        "no host of this EID",
+        &format!("not asked, as it has not answered: the server {nobody}"),
+    ]);
     at_nobody().expect(3).says(&[
         "no registration server",
         &format!("nobody answers at {nobody}"),

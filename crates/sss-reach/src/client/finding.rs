@@ -9,7 +9,7 @@ use sss_wire::reach::bodies::Found;
 
 use super::calls::{Answered, Missing};
 use super::registration::Registration as Tried;
-use super::{Client, is_allowed};
+use super::{Client, admissible};
 use crate::Dropped;
 use crate::path::{NOWHERE, Path};
 
@@ -118,13 +118,13 @@ impl Client {
     fn take_found(&mut self, now: Instant, host: &mut Host, link: Link, found: &Found) -> Result<(), Dropped> {
         let registration = self.registration(link)?;
         let (server, ip) = (*registration.eid(), registration.ip_at(link));
-        if let Ok(way) = &found.outcome
-            && !is_allowed(ip, way.address)
-        {
-            return Err(Dropped::Unwelcome);
-        }
+        let outcome = match found.outcome {
+            Ok(way) => Ok(admissible(ip, way).ok_or(Dropped::Unwelcome)?),
+            Err(unfound) => Err(unfound),
+        };
+        let found = Found { outcome, ..*found };
         let is_direct = self.own.relay.best() == RouteClass::Direct;
-        match self.calls.on_found(now, found, is_direct, &mut self.rng) {
+        match self.calls.on_found(now, &found, is_direct, &mut self.rng) {
             Answered::Way(eid, way, is_greeted) => {
                 self.note_found(eid, server);
                 let by_relay = self.relayed(now, host, (link, way.handle));

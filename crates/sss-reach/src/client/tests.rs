@@ -65,10 +65,18 @@ impl Leased {
     }
 
     fn notify_of(&mut self, now: Instant, boot: [u8; 8], introduction: [u8; 8], caller: &str) -> Result<(), Dropped> {
+        self.notified(now, boot, introduction, way(caller))
+    }
+
+    fn notify_way(&mut self, now: Instant, introduction: [u8; 8], way: Way) -> Result<(), Dropped> {
+        self.notified(now, BOOT, introduction, way)
+    }
+
+    fn notified(&mut self, now: Instant, boot: [u8; 8], introduction: [u8; 8], way: Way) -> Result<(), Dropped> {
         let notify = Notify {
             boot,
             introduction,
-            way: way(caller),
+            way,
             hello: &[],
         };
         let packet = LeaseKey::new(KEY).seal(Kind::Notify, None, &mut self.rng, |_| notify.encode());
@@ -148,18 +156,22 @@ fn what_a_host_drops_it_does_not_answer() {
 #[test]
 fn a_server_cannot_make_a_host_send_to_whom_it_likes_or_as_often_as_it_likes() {
     let mut public = Leased::at("192.0.2.1:7757");
-    for bad in [
+    for bad in ["224.0.0.1:9", "255.255.255.255:9", "198.51.100.9:0"] {
+        for handle in [0, 7] {
+            let way = Way { handle, ..way(bad) };
+            assert_eq!(public.notify_way(at(0), [1; 8], way), Err(Dropped::Unwelcome), "{bad}");
+        }
+    }
+    for near in [
         "127.0.0.1:9",
         "10.0.0.1:9",
         "169.254.1.1:9",
         "[fe80::1]:9",
-        "224.0.0.1:9",
-        "255.255.255.255:9",
-        "198.51.100.9:0",
         "[fc00::1]:9",
     ] {
-        assert_eq!(public.notify(at(0), [1; 8], bad), Err(Dropped::Unwelcome), "{bad}");
+        assert_eq!(public.notify(at(0), [1; 8], near), Err(Dropped::Unwelcome), "{near}");
     }
+    assert!(std::iter::from_fn(|| public.client.poll_transmit()).all(|sent| sent.route == public.server.into()));
     let mut private = Leased::at("10.0.0.1:7757");
     assert_eq!(private.notify(at(0), [1; 8], "10.9.9.9:9"), Ok(()));
     assert_eq!(private.notify(at(0), [2; 8], "198.51.100.9:9"), Ok(()));
@@ -175,6 +187,25 @@ fn a_server_cannot_make_a_host_send_to_whom_it_likes_or_as_often_as_it_likes() {
     assert_eq!(heard(&mut public, 0), 20);
     assert_eq!(heard(&mut public, 999), 0);
     assert_eq!(heard(&mut public, 1000), 20);
+}
+
+// spec: RCH-14
+#[test]
+fn a_server_that_sees_the_caller_nearer_than_this_host_does_is_a_relay_all_the_same() {
+    let mut public = Leased::at("192.0.2.1:7757");
+    for (n, near) in [(1, "127.0.0.1:9"), (2, "10.0.0.1:9"), (3, "[fe80::1]:9")] {
+        let way = Way {
+            handle: 7,
+            mapped: 99,
+            ..way(near)
+        };
+        assert_eq!(public.notify_way(at(0), [n; 8], way), Ok(()), "{near}");
+    }
+    for ms in 0..3000 {
+        public.client.on_timer(at(ms), &mut public.host);
+    }
+    let sent: Vec<_> = std::iter::from_fn(|| public.client.poll_transmit()).collect();
+    assert!(!sent.is_empty() && sent.iter().all(|sent| sent.route == public.server.into()));
 }
 
 // spec: RCH-9, RCH-13
