@@ -161,6 +161,7 @@ const MODULES: &[(&str, Layers)] = &[
                 "driver::stats",
                 "interface",
                 "mapping::desk",
+                "nat64",
                 "tunnels",
             ],
             &["driver::wakers", "hint", "mdns::desk"],

@@ -28,11 +28,20 @@ fn all_unreached<'a>(places: impl IntoIterator<Item = &'a Place>) -> Option<Sock
     let mut first = None;
     for place in places {
         match place {
-            Place::Address(address) if !has_route(*address) => first = first.or(Some(*address)),
+            Place::Address(address) if !has_route(*address) && !may_be_translated(*address) => {
+                first = first.or(Some(*address));
+            }
             _ => return None,
         }
     }
     first
+}
+
+/// Returns whether it is an IPv4 address, and IPv6 leads out: there may be a translator (RCH-46).
+fn may_be_translated(to: SocketAddr) -> bool {
+    // An address for documentation (RFC 3849): every default route covers it.
+    let out = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    to.is_ipv4() && has_route((out, 9).into())
 }
 
 /// Asks the system's table of routes; nothing is sent. What cannot be asked may have one.

@@ -109,6 +109,7 @@ mod link;
 mod mapping;
 #[cfg(feature = "mdns")]
 mod mdns;
+mod nat64;
 mod peer;
 mod peer_service;
 mod redaction;

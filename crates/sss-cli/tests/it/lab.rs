@@ -24,6 +24,7 @@ mod routers;
 pub(crate) mod running;
 mod sprayed;
 mod suspended;
+mod translated;
 pub(crate) mod world;
 
 /// Says loudly that nothing was tested where no lab can be made.

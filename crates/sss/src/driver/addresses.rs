@@ -64,10 +64,11 @@ pub(crate) fn has_moved(remote: SocketAddr, local: Option<IpAddr>, bound: Socket
         let socket = UdpSocket::bind(SocketAddr::new(any, 0));
         // With its scope, without which nothing goes to a link-local address.
         let probe = socket.and_then(|s| s.connect(canonical(remote)).and_then(|()| s.local_addr()));
-        match probe {
-            Ok(address) => address.ip(),
+        let by_translator = || preferred_sources()[1].filter(|_| ip.is_ipv4() && local.is_some_and(|l| l.is_ipv6()));
+        match probe.map_or_else(|_| by_translator(), |address| Some(address.ip())) {
+            Some(source) => source,
             // Unreachable now: to move would help nothing.
-            Err(_) => return false,
+            None => return false,
         }
     } else {
         bound.ip().to_canonical()

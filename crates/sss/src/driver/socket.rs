@@ -20,6 +20,7 @@ use super::addresses;
 use super::path_errors;
 use super::readiness::ReadySocket;
 use crate::error::BuildError;
+use crate::nat64::Translation;
 
 /// A bound socket that no runtime knows yet.
 pub(crate) struct Bound {
@@ -86,6 +87,7 @@ pub(crate) struct Socket {
     sign: Option<(Instant, bool)>,
     /// Hints of the system about the ways to addresses, of which nobody has taken note of.
     hints: Vec<(SocketAddr, PathHint)>,
+    translation: Translation,
 }
 
 /// Least time between two signs of a move.
@@ -107,6 +109,7 @@ impl Socket {
             buffers: bound.buffers,
             sign: None,
             hints: Vec::new(),
+            translation: Translation::default(),
             io: ReadySocket::new(bound.io)?,
             state,
         })
@@ -180,8 +183,13 @@ impl Socket {
     }
 
     fn receive_once(&self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> io::Result<usize> {
-        self.io
-            .try_read(bufs.len(), |socket| self.state.recv(socket, bufs, meta))
+        let received = self
+            .io
+            .try_read(bufs.len(), |socket| self.state.recv(socket, bufs, meta))?;
+        for one in meta.iter_mut().take(received) {
+            one.addr = self.translation.inward(one.addr);
+        }
+        Ok(received)
     }
 
     /// Takes what the system has said of the ways to addresses since the last time. It may be forged.
@@ -195,10 +203,10 @@ impl Socket {
         if error.kind() == io::ErrorKind::WouldBlock {
             return false;
         }
-        let hints = &mut self.hints;
+        let (hints, translation) = (&mut self.hints, &self.translation);
         path_errors::take(&self.io, error, |remote, hint| {
             if hints.len() < MAX_HINTS {
-                hints.push((addresses::canonical(remote), hint));
+                hints.push((addresses::canonical(translation.inward(remote)), hint));
             }
         })
     }
@@ -221,10 +229,14 @@ impl Socket {
             }
             _ => return,
         };
-        if let Link::Udp(remote) = transmit.link
-            && self.hints.len() < MAX_HINTS
-        {
-            self.hints.push((remote, hint));
+        if let Link::Udp(remote) = transmit.link {
+            // By IPv6 there may be a way to IPv4 addresses.
+            if hint == PathHint::NoRoute && self.local_addr.is_ipv6() {
+                self.translation.ask(remote.ip());
+            }
+            if self.hints.len() < MAX_HINTS {
+                self.hints.push((remote, hint));
+            }
         }
     }
 
@@ -280,6 +292,7 @@ impl Socket {
 
     /// The network of this machine has changed: another interface has other abilities.
     pub(crate) fn on_network_change(&mut self) -> io::Result<()> {
+        self.translation.forget();
         self.renew_offload()
     }
 
@@ -295,7 +308,7 @@ impl Socket {
         };
         let is_ipv6 = self.local_addr.is_ipv6();
         let out = quinn_udp::Transmit {
-            destination: to_wire(remote, is_ipv6),
+            destination: to_wire(self.translation.outward(remote), is_ipv6),
             ecn: ecn_to_wire(transmit.ecn),
             contents,
             segment_size: (contents.len() > transmit.segment).then_some(transmit.segment),

@@ -1,7 +1,7 @@
 //! Opens the tunnel to a server.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::carry::{Entry, set_up};
 use super::certificate;
+use crate::nat64::Prefix;
 use crate::redaction::HostTag;
 use crate::shared::Shared;
 
@@ -119,7 +120,7 @@ async fn connect(place: &str) -> io::Result<TcpStream> {
                 for (n, address) in (0..).zip(addresses.iter().copied()) {
                     attempts.spawn(async move {
                         sleep(STAGGER * n).await;
-                        TcpStream::connect(address).await
+                        connect_to(address).await
                     });
                 }
                 continue;
@@ -130,6 +131,19 @@ async fn connect(place: &str) -> io::Result<TcpStream> {
             Some(Err(_)) | None => {}
             Some(Ok(stream)) => return Ok(stream),
         }
+    }
+}
+
+/// Connects to an address; where there is no IPv4, by a translator, if there is one (RCH-46).
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    let (error, v4) = match (TcpStream::connect(address).await, address.ip()) {
+        (Err(error), IpAddr::V4(v4)) if error.kind() == io::ErrorKind::NetworkUnreachable => (error, v4),
+        (connected, _) => return connected,
+    };
+    let prefix = Prefix::find().await.ok().flatten();
+    match prefix.and_then(|prefix| prefix.embed(v4)) {
+        Some(translated) => TcpStream::connect((translated, address.port())).await,
+        None => Err(error),
     }
 }
 

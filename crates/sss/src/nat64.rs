@@ -1,0 +1,279 @@
+//! IPv4 where the network has IPv6 alone, and a translator to IPv4 (NAT64, RFC 6146).
+//!
+//! Names lead there by themselves: the network's resolver gives them IPv6 addresses of the translator. An address that
+//! somebody says, a ticket or a server, has to be written as one of those. The prefix in which the translator has all
+//! of IPv4 is found as RFC 7050 says: by looking up a name that has known IPv4 addresses, and no others.
+//!
+//! Only the socket knows of it: to everything above it, the peer is at its IPv4 address.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sss_proto::AddressScope;
+
+/// The name that has IPv6 addresses only where a translator makes them (RFC 7050). The dot at its end keeps the
+/// resolver from trying it in domains of its own.
+const NAME: (&str, u16) = ("ipv4only.arpa.", 0);
+/// Its IPv4 addresses.
+const KNOWN: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 0, 170), Ipv4Addr::new(192, 0, 0, 171)];
+/// Lengths that a prefix can have, and the places of the bytes of IPv4 behind it (RFC 6052, section 2.2).
+const LAYOUTS: [(usize, [usize; 4]); 6] = [
+    (12, [12, 13, 14, 15]),
+    (8, [9, 10, 11, 12]),
+    (7, [7, 9, 10, 11]),
+    (6, [6, 7, 9, 10]),
+    (5, [5, 6, 7, 9]),
+    (4, [4, 5, 6, 7]),
+];
+/// Time that the resolver has.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Time after which it is asked again, if it knew of no translator.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// The IPv6 addresses in which a translator has all of IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Prefix {
+    address: [u8; 16],
+    /// One of [`LAYOUTS`].
+    layout: usize,
+}
+
+impl Prefix {
+    /// Finds it in the IPv6 addresses of a name of which all IPv4 addresses are known (RFC 7050, section 3).
+    fn of_answers(answers: impl IntoIterator<Item = Ipv6Addr>) -> Option<Self> {
+        answers.into_iter().find_map(|answer| {
+            let mut found = (0..LAYOUTS.len()).map(|layout| Self {
+                address: answer.octets(),
+                layout,
+            });
+            found.find(|prefix| prefix.embedded(answer).is_some_and(|v4| KNOWN.contains(&v4)))
+        })
+    }
+
+    /// Asks the resolver. `None`: there is no translator.
+    pub(crate) async fn find() -> io::Result<Option<Self>> {
+        let looking = tokio::time::timeout(PATIENCE, tokio::net::lookup_host(NAME)).await;
+        let found = looking.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        Ok(Self::of_answers(found.filter_map(|address| match address.ip() {
+            IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none() => Some(v6),
+            _ => None,
+        })))
+    }
+
+    /// The translator's address for one of IPv4; `None` for one that has no meaning beyond a network of its own (RFC
+    /// 6052, section 3.1).
+    pub(crate) fn embed(&self, v4: Ipv4Addr) -> Option<Ipv6Addr> {
+        if !is_translatable(v4.into()) {
+            return None;
+        }
+        let (len, places) = LAYOUTS.get(self.layout)?;
+        let mut bytes = [0; 16];
+        bytes.get_mut(..*len)?.copy_from_slice(self.address.get(..*len)?);
+        for (place, byte) in places.iter().zip(v4.octets()) {
+            *bytes.get_mut(*place)? = byte;
+        }
+        Some(bytes.into())
+    }
+
+    /// The IPv4 address that one of the translator's stands for. `None` if it is none of the translator's.
+    fn embedded(&self, v6: Ipv6Addr) -> Option<Ipv4Addr> {
+        let (len, places) = LAYOUTS.get(self.layout)?;
+        let bytes = v6.octets();
+        if bytes.get(..*len) != self.address.get(..*len) {
+            return None;
+        }
+        let mut v4 = [0; 4];
+        for (byte, place) in v4.iter_mut().zip(places) {
+            *byte = *bytes.get(*place)?;
+        }
+        let mut rest = (*len..16).filter(|at| !places.contains(at));
+        rest.all(|at| bytes.get(at) == Some(&0)).then(|| v4.into())
+    }
+}
+
+/// Returns whether an address means the same everywhere (RFC 6052, section 3.1).
+fn is_translatable(address: IpAddr) -> bool {
+    AddressScope::from(address) == AddressScope::Global
+}
+
+/// Knowledge of a translator in the network where a socket is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Translation(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Set if there is a prefix: else nothing has to be looked at.
+    is_known: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum State {
+    /// Nothing, since no packet has needed it.
+    #[default]
+    Unasked,
+    Asking,
+    Known(Prefix),
+    /// There was none at that time.
+    Absent(Instant),
+}
+
+impl Translation {
+    /// A packet for an address has found no way there: begins to ask the resolver for a translator, if one could help,
+    /// and it was not asked. What is sent again later goes by it.
+    pub(crate) fn ask(&self, address: IpAddr) {
+        if address.is_ipv6() || !is_translatable(address) {
+            return;
+        }
+        {
+            let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_due = match *state {
+                State::Unasked => true,
+                State::Absent(at) => at.elapsed() >= AGAIN,
+                State::Asking | State::Known(_) => false,
+            };
+            if !is_due {
+                return;
+            }
+            *state = State::Asking;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return self.settle(None);
+        };
+        let asking = self.clone();
+        runtime.spawn(async move {
+            let found = Prefix::find().await;
+            tracing::debug!(?found, "there is no IPv4: looked for a translator");
+            asking.settle(found.ok().flatten());
+        });
+    }
+
+    fn settle(&self, found: Option<Prefix>) {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // The network may have changed meanwhile.
+        if matches!(*state, State::Asking) {
+            *state = found.map_or_else(|| State::Absent(Instant::now()), State::Known);
+            self.0.is_known.store(found.is_some(), Ordering::Release);
+        }
+    }
+
+    /// Another network may have another translator, or none.
+    pub(crate) fn forget(&self) {
+        *self.0.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Unasked;
+        self.0.is_known.store(false, Ordering::Release);
+    }
+
+    fn prefix(&self) -> Option<Prefix> {
+        if !self.0.is_known.load(Ordering::Acquire) {
+            return None;
+        }
+        match *self.0.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Known(prefix) => Some(prefix),
+            _ => None,
+        }
+    }
+
+    /// The address to which a packet for another one goes: the translator's, if there is one.
+    pub(crate) fn outward(&self, address: SocketAddr) -> SocketAddr {
+        let IpAddr::V4(v4) = address.ip() else {
+            return address;
+        };
+        let translated = self.prefix().and_then(|prefix| prefix.embed(v4));
+        translated.map_or(address, |v6| SocketAddr::new(v6.into(), address.port()))
+    }
+
+    /// The address that a packet is from, as everything above the socket knows it.
+    pub(crate) fn inward(&self, address: SocketAddr) -> SocketAddr {
+        let Some(prefix) = self.prefix() else {
+            return address;
+        };
+        match address.ip() {
+            IpAddr::V6(v6) => prefix
+                .embedded(v6)
+                .map_or(address, |v4| SocketAddr::new(v4.into(), address.port())),
+            IpAddr::V4(_) => address,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v6(text: &str) -> Ipv6Addr {
+        text.parse().unwrap()
+    }
+
+    const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 33);
+
+    // The examples of RFC 6052, section 2.4; and those of the answers that lead to them. spec: RCH-46
+    #[test]
+    fn addresses_are_embedded_as_the_examples_of_rfc_6052_have_it() {
+        for (answer, embedded) in [
+            ("2001:db8:c000:aa::", "2001:db8:c000:221::"),
+            ("2001:db8:1c0:0:aa::", "2001:db8:1c0:2:21::"),
+            ("2001:db8:122:c000:0:aa00::", "2001:db8:122:c000:2:2100::"),
+            ("2001:db8:122:3c0:0:aa::", "2001:db8:122:3c0:0:221::"),
+            ("2001:db8:122:344:c0:0:aa00::", "2001:db8:122:344:c0:2:2100::"),
+            ("2001:db8:122:344::c000:aa", "2001:db8:122:344::192.0.2.33"),
+            ("64:ff9b::c000:ab", "64:ff9b::192.0.2.33"),
+        ] {
+            let prefix = Prefix::of_answers([v6(answer)]).unwrap_or_else(|| panic!("{answer} has a prefix"));
+            assert_eq!(prefix.embed(V4), Some(v6(embedded)), "{answer}");
+            assert_eq!(prefix.embedded(v6(embedded)), Some(V4), "{answer}");
+        }
+    }
+
+    // spec: RCH-46
+    #[test]
+    fn answers_without_the_known_addresses_are_no_translator() {
+        let others = ["2001:db8::1", "64:ff9b::808:808", "::", "64:ff9b::c000:ac"].map(v6);
+        assert_eq!(Prefix::of_answers(others), None);
+    }
+
+    // spec: RCH-46
+    #[test]
+    fn what_is_of_a_private_network_is_not_translated_nor_what_is_not_of_the_prefix() {
+        let prefix = Prefix::of_answers([v6("64:ff9b::c000:aa")]).unwrap();
+        for near in ["10.0.0.1", "127.0.0.1", "169.254.0.1", "192.168.0.1", "100.64.0.1"] {
+            assert_eq!(prefix.embed(near.parse().unwrap()), None, "{near}");
+        }
+        assert_eq!(prefix.embedded(v6("64:ff9c::c000:221")), None);
+        assert_eq!(prefix.embedded(v6("64:ff9b::1:c000:221")), None);
+    }
+
+    // spec: RCH-46
+    #[tokio::test]
+    async fn no_translator_is_looked_for_where_none_could_help() {
+        let translation = Translation::default();
+        let is_unasked = || matches!(*translation.0.state.lock().unwrap(), State::Unasked);
+        for address in ["10.0.0.1", "127.0.0.1", "192.168.1.1", "2001:db8::1"] {
+            translation.ask(address.parse().unwrap());
+            assert!(is_unasked(), "{address}");
+        }
+        translation.ask(V4.into());
+        assert!(!is_unasked());
+    }
+
+    // spec: RCH-46
+    #[test]
+    fn a_translation_that_is_known_is_used_until_the_network_changes() {
+        let translation = Translation::default();
+        let (plain, wire): (SocketAddr, SocketAddr) = (
+            "192.0.2.33:7".parse().unwrap(),
+            "[64:ff9b::c000:221]:7".parse().unwrap(),
+        );
+        assert_eq!((translation.outward(plain), translation.inward(wire)), (plain, wire));
+        *translation.0.state.lock().unwrap() = State::Asking;
+        translation.settle(Prefix::of_answers([v6("64:ff9b::c000:aa")]));
+        assert_eq!((translation.outward(plain), translation.inward(wire)), (wire, plain));
+        translation.forget();
+        assert_eq!((translation.outward(plain), translation.inward(wire)), (plain, wire));
+        // What comes too late is of the network before.
+        translation.settle(Prefix::of_answers([v6("64:ff9b::c000:aa")]));
+        assert_eq!(translation.outward(plain), plain);
+    }
+}
