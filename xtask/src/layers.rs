@@ -16,7 +16,14 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sss-cli", &["libsss", "sss-files"]),
     (
         "sss-attack",
-        &["libsss", "sss-wire", "sss-crypto", "sss-proto", "sss-files"],
+        &[
+            "libsss",
+            "sss-wire",
+            "sss-crypto",
+            "sss-proto",
+            "sss-reach",
+            "sss-files",
+        ],
     ),
     ("sss-bench", &["libsss", "sss-sim", "sss-lab"]),
     ("sss-lab", &[]),
@@ -230,10 +237,11 @@ const MODULES: &[(&str, Layers)] = &[
     (
         "sss-attack",
         &[
-            &["error", "pace", "tally", "target"],
-            &["relay", "victim"],
-            &["forger", "handshake", "peers", "strangers"],
-            &["between", "crowd", "insiders", "scripts"],
+            &["pace", "tally", "target"],
+            &["error"],
+            &["driven", "greeting", "relay", "victim"],
+            &["forger", "handshake", "member", "peers", "strangers"],
+            &["between", "callers", "crowd", "insiders", "liar", "scripts"],
             &["trap"],
             &["main"],
         ],

@@ -13,6 +13,12 @@ pub enum AttackError {
     /// Nobody answers at the target's address, or not as the host that has the target's EID.
     #[error("there is nothing to attack: {0}")]
     NotThere(#[source] sss::ConnectError),
+    /// A registration server does not register hosts of this program.
+    #[error("there is nothing to attack: {0} registers nobody")]
+    NotRegistered(std::net::SocketAddr),
+    /// An address would be named to clients that may be another's.
+    #[error(transparent)]
+    Target(#[from] crate::target::TargetError),
     /// The path is none.
     #[error("{0}")]
     Path(#[from] sss_files::PathError),

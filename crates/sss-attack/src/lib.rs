@@ -5,13 +5,21 @@
 //! good; where they have to do what no host does, a relay between the two does it, or this program takes the keys of a
 //! channel into its own hands ([`Command::Acks`] and the like). Clients are attacked by servers that do the same
 //! ([`Command::Serve`]), and by somebody between them and an honest one ([`Command::Between`]).
+//!
+//! Others have honest hosts send to a third party: a registration server that lies ([`Command::Lies`]), and hosts that
+//! are registered with an honest one ([`Command::Calls`], [`Command::Leases`]).
 
 mod between;
+mod callers;
 mod crowd;
+mod driven;
 mod error;
 mod forger;
+mod greeting;
 mod handshake;
 mod insiders;
+mod liar;
+mod member;
 mod pace;
 mod peers;
 mod relay;
@@ -27,8 +35,10 @@ use std::time::Duration;
 use clap::Subcommand;
 
 pub use between::Spot;
+pub use callers::{Disguise, Party};
 pub use crowd::Crowd;
 pub use error::AttackError;
+pub use liar::Lies;
 pub use pace::Stop;
 pub use tally::Report;
 pub use target::{Target, TargetError};
@@ -36,6 +46,8 @@ pub use trap::{Bait, Evil};
 pub use victim::Victim;
 
 use crate::between::Between;
+use crate::callers::{Callers, Masked};
+use crate::liar::Liar;
 use crate::pace::Span;
 use crate::relay::Fault;
 use crate::scripts::Script;
@@ -110,6 +122,14 @@ pub enum Command {
     Serve(Bait),
     /// Attack clients: sit between them and an honest server, and flood them with forgeries of what it says.
     Between(Spot),
+    /// Be a registration server that says of its clients, and of callers that it makes up, that they are at the
+    /// addresses of somebody else.
+    Lies(Lies),
+    /// Be hosts of a registration server that call another there again and again, and may name addresses of others as
+    /// their own.
+    Calls(Party),
+    /// Be hosts of a registration server that send what makes it answer, and relay, under the address of somebody else.
+    Leases(Disguise),
 }
 
 /// Means of an attack.
@@ -135,6 +155,9 @@ enum Aim<'a> {
     Crowded(&'a Crowd),
     Clients(&'a Bait),
     ClientsOf(&'a Spot),
+    Registered(&'a Lies),
+    Called(&'a Party),
+    Third(&'a Disguise),
 }
 
 impl Command {
@@ -173,6 +196,9 @@ impl Command {
             Self::Crawls(crowd) => ("crawls", Aim::Crowded(crowd)),
             Self::Serve(bait) => ("serve", Aim::Clients(bait)),
             Self::Between(spot) => ("between", Aim::ClientsOf(spot)),
+            Self::Lies(lies) => ("lies", Aim::Registered(lies)),
+            Self::Calls(party) => ("calls", Aim::Called(party)),
+            Self::Leases(disguise) => ("leases", Aim::Third(disguise)),
         }
     }
 
@@ -182,6 +208,7 @@ impl Command {
     /// When nobody is at the target within 3 s ([`AttackError::NotThere`]), or this program has no sockets.
     pub fn prepare(&self) -> Result<Attack, AttackError> {
         let (name, aim) = self.deed();
+        let tally = Tally::default();
         let deed = match aim {
             Aim::Host(victim, means) => {
                 peers::meet(&victim.target)?;
@@ -196,9 +223,17 @@ impl Command {
                 peers::meet(&spot.target)?;
                 Deed::Between(Box::new(Between::new(spot)?))
             }
+            Aim::Registered(lies) => Deed::Lies(Box::new(Liar::new(lies)?)),
+            Aim::Called(party) => Deed::Calls(Callers::new(party, &tally)?),
+            Aim::Third(disguise) => Deed::Leases(Box::new(Masked::new(disguise, &tally)?)),
         };
         let stop = Stop::default();
-        Ok(Attack { name, deed, stop })
+        Ok(Attack {
+            name,
+            deed,
+            stop,
+            tally,
+        })
     }
 
     /// Does both: prepares the attack, and lets it go on for so long.
@@ -215,6 +250,9 @@ enum Deed {
     Crowd(Crowd),
     Serve(Box<Trap>),
     Between(Box<Between>),
+    Lies(Box<Liar>),
+    Calls(Callers),
+    Leases(Box<Masked>),
 }
 
 /// An attack that can begin.
@@ -222,6 +260,7 @@ pub struct Attack {
     name: &'static str,
     deed: Deed,
     stop: Stop,
+    tally: Tally,
 }
 
 impl Attack {
@@ -231,13 +270,15 @@ impl Attack {
     /// The system does not tell the address.
     pub fn listening(&self) -> Result<Option<Target>, AttackError> {
         match &self.deed {
-            Deed::Host(..) | Deed::Crowd(_) => Ok(None),
+            Deed::Host(..) | Deed::Crowd(_) | Deed::Calls(_) | Deed::Leases(_) => Ok(None),
             Deed::Serve(trap) => trap.target().map(Some),
             Deed::Between(between) => between.target().map(Some),
+            Deed::Lies(liar) => liar.target().map(Some),
         }
     }
 
-    /// The means to end it before its time, if clients are attacked; hosts are attacked for all of it.
+    /// The means to end it before its time, if clients are attacked, or by hosts that are registered; other hosts are
+    /// attacked for all of it.
     pub fn stop(&self) -> Stop {
         self.stop.clone()
     }
@@ -247,12 +288,15 @@ impl Attack {
     /// # Errors
     /// When this program has no sockets or threads; what the target does about the attack is none.
     pub fn run(self, time: Duration) -> Result<Report, AttackError> {
-        let tally = Tally::default();
+        let tally = self.tally;
         match self.deed {
             Deed::Host(victim, means) => means.run(&victim, time, &tally)?,
             Deed::Crowd(crowd) => until(time, crowd::crawl(&crowd, &tally))?,
             Deed::Serve(trap) => trap.run(&Span::new(time, self.stop), &tally)?,
             Deed::Between(between) => between.run(&Span::new(time, self.stop), &tally)?,
+            Deed::Lies(liar) => liar.run(&Span::new(time, self.stop), &tally)?,
+            Deed::Calls(callers) => callers.run(&Span::new(time, self.stop), &tally)?,
+            Deed::Leases(masked) => masked.run(&Span::new(time, self.stop), &tally)?,
         }
         Ok(tally.report(self.name))
     }

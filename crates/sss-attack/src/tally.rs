@@ -26,6 +26,8 @@ struct Counts {
     code: AtomicU64,
     made: AtomicU64,
     taken: AtomicU64,
+    /// Introductions, and bytes under the address of somebody else.
+    reach: [AtomicU64; 2],
 }
 
 impl Default for Counts {
@@ -42,6 +44,7 @@ impl Default for Counts {
             code: AtomicU64::new(NO_CODE),
             made: AtomicU64::default(),
             taken: AtomicU64::default(),
+            reach: Default::default(),
         }
     }
 }
@@ -94,6 +97,17 @@ impl Tally {
         self.0.taken.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Notes an introduction: a registration server has begun it, or a false one has told a client of it.
+    pub(crate) fn introduced(&self) {
+        self.0.reach[0].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes a packet of so many bytes that was sent under the address of somebody else.
+    pub(crate) fn forged(&self, bytes: usize) {
+        self.sent(bytes);
+        self.0.reach[1].fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn report(&self, attack: &'static str) -> Report {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Report {
@@ -111,6 +125,8 @@ impl Tally {
                 .map(Code::from_value),
             made: read(&self.0.made),
             taken: read(&self.0.taken),
+            introduced: read(&self.0.reach[0]),
+            forged: read(&self.0.reach[1]),
         }
     }
 }
@@ -143,6 +159,10 @@ pub struct Report {
     pub made: u64,
     /// Wrongs that the target took: each is a defence that does not hold.
     pub taken: u64,
+    /// Introductions that a registration server has begun, or that a false one has told clients of.
+    pub introduced: u64,
+    /// Bytes of packets that were sent under the address of somebody else.
+    pub forged: u64,
 }
 
 impl Report {
@@ -161,6 +181,8 @@ impl Report {
             "code": self.code.map(|code| code.to_string()),
             "made": self.made,
             "taken": self.taken,
+            "introduced": self.introduced,
+            "forged": self.forged,
         })
     }
 }

@@ -60,6 +60,26 @@ pub(crate) fn parse_closed(text: &str) -> Result<SocketAddr, TargetError> {
     }
 }
 
+/// Checks an address that clients of a server at `server` are to be told of: it is of the loopback, or of a network for
+/// tests. Where the server is in such a network itself, as in a network namespace, those too that mean nobody in the
+/// Internet.
+///
+/// # Errors
+/// [`TargetError::NotOwn`] if it may be another's.
+pub(crate) fn check_named(server: SocketAddr, address: SocketAddr) -> Result<(), TargetError> {
+    let ip = address.ip().to_canonical();
+    let is_local = match ip {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_multicast(),
+    };
+    let is_closed = is_of_test_network(server.ip().to_canonical());
+    if ip.is_loopback() || is_of_test_network(ip) || is_closed && is_local {
+        Ok(())
+    } else {
+        Err(TargetError::NotOwn(ip))
+    }
+}
+
 fn is_of_test_network(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V4(v4) if matches!(v4.octets(), [198, 18 | 19, ..]))
 }
@@ -127,6 +147,24 @@ mod tests {
         }
         assert_eq!(parse_closed("127.0.0.1:0"), Ok(([127, 0, 0, 1], 0).into()));
         assert!(matches!(parse_closed("0.0.0.0:0"), Err(TargetError::NotOwn(_))));
+        let named = |server: &str, ip: &str| check_named(server.parse().unwrap(), format!("{ip}:9").parse().unwrap());
+        for (ip, is_named) in [
+            ("127.0.0.1", true),
+            ("198.18.3.4", true),
+            ("10.0.0.1", false),
+            ("224.0.0.1", false),
+            ("192.0.2.1", false),
+        ] {
+            assert_eq!(named("127.0.0.1:1", ip).is_ok(), is_named, "{ip}");
+        }
+        for (ip, is_named) in [
+            ("10.0.0.1", true),
+            ("[fe80::1]", true),
+            ("224.0.0.1", true),
+            ("8.8.8.8", false),
+        ] {
+            assert_eq!(named("198.18.0.1:1", ip).is_ok(), is_named, "{ip}");
+        }
         assert_eq!(parse("localhost:1"), Err(TargetError::Form));
         assert_eq!("127.0.0.1:1".parse::<Target>(), Err(TargetError::Form));
     }

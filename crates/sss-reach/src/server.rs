@@ -5,6 +5,7 @@
 //! packets of leases and introductions; [`Registrar::relay`] says where a packet with a handle goes.
 //! [`Registrar::poll_transmit`] gives what is to be sent.
 
+mod crowds;
 mod gone;
 mod introducing;
 mod introductions;

@@ -11,7 +11,6 @@ use world::{Failure, Outcome, World};
 mod avahi;
 #[cfg(feature = "tls")]
 mod blocked;
-#[cfg(feature = "mdns")]
 mod capture;
 mod cut_off;
 #[cfg(feature = "mdns")]
@@ -24,6 +23,7 @@ mod routers;
 pub(crate) mod running;
 mod sprayed;
 mod suspended;
+mod thirds;
 mod translated;
 pub(crate) mod world;
 

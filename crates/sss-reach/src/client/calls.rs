@@ -77,6 +77,9 @@ struct About<'a> {
 struct Question {
     introduction: [u8; 8],
     state: State,
+    /// The number of CONNECTs that were sent, and of ways that were taken: no more of them (RCH-14).
+    asked: u32,
+    ways: u32,
     /// The server has said of late that it was asked too often.
     is_put_off: bool,
     /// The server has answered something else since it was asked: it is there.
@@ -268,7 +271,9 @@ impl Calls {
                 Some(_) => Answered::Unanswered(call.eid, *way),
                 None => Answered::Nothing,
             },
+            (Ok(_), State::Asking(..) | State::Found(..)) if question.ways >= question.asked => Answered::Nothing,
             (Ok(way), State::Asking(at, sent) | State::Found(_, at, sent)) => {
+                question.ways += 1;
                 let is_direct = is_direct && way.address != NOWHERE;
                 let punching = is_direct.then(|| Punching::new(now, way, rng));
                 question.state = State::Found(Box::new(Named { way: *way, punching }), *at, *sent);
@@ -365,6 +370,8 @@ impl Question {
         Self {
             introduction,
             state: State::Asking(now, 0),
+            asked: 0,
+            ways: 0,
             is_put_off: false,
             is_heard: false,
         }
@@ -395,6 +402,7 @@ impl Question {
         };
         if registration.connect(now, host, call) {
             (*at, *sent) = (now + PAUSES.0, 1);
+            self.asked += 1;
         }
     }
 
@@ -461,6 +469,7 @@ impl Question {
             lease.lease_now(now);
         }
         *sent += 1;
+        self.asked += 1;
         let hello = greeting.map_or(&[][..], |greeting| &greeting.hello);
         let connect = lease.connect(now, (eid, self.introduction), hello, rng);
         let key = greeting.and_then(|greeting| greeting.key.as_ref());
@@ -522,7 +531,7 @@ mod tests {
         assert_eq!(failure(true, true, PATIENCE), Some(Absence::TooMany));
     }
 
-    // spec: RCH-12
+    // spec: RCH-12, RCH-14
     #[test]
     fn another_way_takes_the_place_of_the_first_and_the_same_is_named_once() {
         let (now, mut rng) = (Instant::default(), Generator::new(&[1; 32]));
@@ -538,7 +547,12 @@ mod tests {
             hold: 0,
         };
         let unfound = |status| Err(Unfound::because(status));
-        let mut hears = |outcome| calls.on_found(now, &Found { introduction, outcome }, true, &mut rng);
+        let mut hears = |outcome| {
+            let asked = &mut calls.all[0].questions[0].asked;
+            // One CONNECT for each other way.
+            *asked = 3;
+            calls.on_found(now, &Found { introduction, outcome }, true, &mut rng)
+        };
         for (key, handle) in [(1, 1), (2, 1), (2, 2)] {
             let named = Answered::Way(eid, way(key, handle), false);
             assert_eq!(hears(Ok(way(key, handle))), named, "{key}, {handle}");
@@ -547,6 +561,11 @@ mod tests {
             assert_eq!(hears(unfound(Status::NoLease)), Answered::NoLease(0));
             assert_eq!(hears(Ok(way(key, handle))), Answered::Nothing, "it is not forgotten");
         }
+        assert_eq!(
+            hears(Ok(way(3, 3))),
+            Answered::Nothing,
+            "RCH-14: it was asked for three times"
+        );
         assert_eq!(hears(unfound(Status::Unreachable)), Answered::Nothing);
         assert_eq!(
             calls.take_failed().map(|(failed, ..)| failed),

@@ -1,12 +1,13 @@
 //! Introductions, as packets have it: CONNECT, LEG, FOUND and NOTIFY (RCH-11, RCH-12).
 
-use sss_proto::Instant;
+use sss_proto::{Instant, Network, Route};
 use sss_wire::Eid;
 use sss_wire::long;
 use sss_wire::reach::bodies::{Connect, Found, Notify, Status, Unfound, Way};
 use sss_wire::reach::records::Call;
 use sss_wire::reach::{self, Kind, Leg, Sealed};
 
+use super::crowds::Caller;
 use super::introductions::{Introduction, hold};
 use super::leases::{Deed, Instance, Lease, Message, Taken};
 use super::relay::End;
@@ -158,16 +159,8 @@ impl Registrar {
                 });
             }
         }
-        let room = reach::plaintext_room(long::PREFIX).saturating_sub(NOTIFY_FIELDS);
-        let is_sane = connect.introduction != [0; 8] && connect.hello.len() <= room;
-        let pairs = self.config.quotas.pairs;
-        let may_begin = is_sane
-            && self.introductions.may_begin(now, (caller.eid, callee.eid), pairs)
-            // What comes to nothing does not count.
-            && self.leases.has_room(now, &callee.eid, Deed::Notice)
-            && self.leases.may(now, &caller.eid, Deed::Call)
-            && self.leases.may(now, &callee.eid, Deed::Notice);
-        if !may_begin {
+        let network = Network::from(&Route::over(from.link));
+        if !self.may_begin(now, (caller.eid, network), connect) {
             return Err(Unfound::because(Status::TooMany));
         }
         let (handle, others) = self.handles(now, (caller, from), (callee, to));
@@ -181,7 +174,8 @@ impl Registrar {
             punch_key,
             hold: hold(rtt, connect.rtt),
         };
-        let introduction = Introduction::new(now, (caller, callee), name, way, connect.hello.to_vec());
+        let introduction = Introduction::new(now, (caller, network), callee, name, way, connect.hello.to_vec());
+        let pairs = self.config.quotas.pairs;
         self.introductions.begin(now, connect.introduction, introduction, pairs);
         self.stats.introduced = self.stats.introduced.saturating_add(1);
         Ok(Way {
@@ -191,6 +185,20 @@ impl Registrar {
             punch_key,
             hold: hold(connect.rtt, rtt),
         })
+    }
+
+    /// Returns whether one more introduction may begin, and counts it for both hosts if so.
+    fn may_begin(&mut self, now: Instant, caller: Caller, connect: &Connect<'_>) -> bool {
+        let room = reach::plaintext_room(long::PREFIX).saturating_sub(NOTIFY_FIELDS);
+        let is_sane = connect.introduction != [0; 8] && connect.hello.len() <= room;
+        let (pair, pairs) = ((caller.0, connect.eid), self.config.quotas.pairs);
+        let part = self.introductions.part(now, &connect.eid, caller);
+        is_sane
+            && self.introductions.may_begin(now, pair, pairs)
+            // What comes to nothing does not count.
+            && self.leases.has_room(now, &connect.eid, (Deed::Notice, part))
+            && self.leases.may(now, &caller.0, Deed::Call)
+            && self.leases.may(now, &connect.eid, Deed::Notice)
     }
 
     /// The host that keeps a relayed way to this caller, if there is one.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use sss_proto::Instant;
+use sss_proto::{Instant, Network};
 use sss_wire::Eid;
 use sss_wire::long::KEM_KEY;
 use sss_wire::reach::bodies::{Status, Way};
 
+use super::crowds::Crowds;
 use super::leases::Instance;
 use super::rate::{Bucket, MEMORY, Rate};
 
@@ -35,14 +36,20 @@ pub(super) struct Introductions {
     /// The caller's name, by the callee's.
     for_callee: HashMap<[u8; 8], [u8; 8], RandomState>,
     pairs: HashMap<(Eid, Eid), Bucket, RandomState>,
+    crowds: Crowds,
     /// Each introduction once.
     timers: BTreeSet<(Instant, [u8; 8])>,
 }
+
+/// A caller: which run of a host, and where.
+type Calling = (Instance, Network);
 
 /// One introduction.
 pub(super) struct Introduction {
     pub(super) caller: Instance,
     pub(super) callee: Instance,
+    /// The network of the caller.
+    network: Network,
     /// Its name for the callee.
     pub(super) name: [u8; 8],
     /// The way to the caller.
@@ -83,6 +90,11 @@ impl Introductions {
         self.all.get(name)
     }
 
+    /// The part of what a host may be told of at once that may be used up for this caller ([`Crowds::part`]).
+    pub(super) fn part(&self, now: Instant, callee: &Eid, caller: (Eid, Network)) -> u16 {
+        self.crowds.part(now, callee, caller)
+    }
+
     /// Returns whether one more of the pair may begin.
     pub(super) fn may_begin(&self, now: Instant, pair: (Eid, Eid), rate: Rate) -> bool {
         let used = self.pairs.get(&pair).copied().unwrap_or_default();
@@ -92,7 +104,9 @@ impl Introductions {
     /// Begins an introduction, in place of one that has this name, and counts it for the pair. NOTIFY is due at once.
     pub(super) fn begin(&mut self, now: Instant, name: [u8; 8], introduction: Introduction, rate: Rate) {
         self.end(now, &name);
-        self.pairs.entry(introduction.pair()).or_default().take(now, rate);
+        let (caller, callee) = introduction.pair();
+        self.pairs.entry((caller, callee)).or_default().take(now, rate);
+        self.crowds.note(now, callee, (caller, introduction.network));
         self.for_callee.insert(introduction.name, name);
         self.timers.insert((introduction.next_timer(), name));
         self.all.insert(name, introduction);
@@ -194,20 +208,24 @@ impl Introductions {
         if self.pairs.get(&pair).is_some_and(|used| used.is_full(now)) {
             self.pairs.remove(&pair);
         }
+        self.crowds.expire(now, &pair.1);
     }
 }
 
 impl Introduction {
     pub(super) fn new(
         now: Instant,
-        (caller, callee): (Instance, Instance),
+        caller: Calling,
+        callee: Instance,
         name: [u8; 8],
         way: Way,
         hello: Vec<u8>,
     ) -> Self {
+        let (caller, network) = caller;
         Self {
             caller,
             callee,
+            network,
             name,
             way,
             hello,
@@ -280,6 +298,10 @@ pub(super) fn hold(own: u32, other: u32) -> u32 {
 impl Introductions {
     /// Returns whether nothing is kept.
     pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty() && self.for_callee.is_empty() && self.pairs.is_empty() && self.timers.is_empty()
+        self.all.is_empty()
+            && self.for_callee.is_empty()
+            && self.pairs.is_empty()
+            && self.timers.is_empty()
+            && self.crowds.is_empty()
     }
 }

@@ -13,6 +13,7 @@ use sss_wire::reach::bodies::{Presence, Status, Unfound};
 use sss_wire::reach::records::{Entries, Register, Search, Visibility};
 
 use super::Quotas;
+use super::crowds::PARTS;
 use super::gone::Gone;
 use super::mapped::is_proven;
 use super::rate::{Bucket, Rate};
@@ -328,10 +329,16 @@ impl Leases {
         bucket.is_some_and(|bucket| bucket.take(now, rate))
     }
 
-    /// As [`Self::may`], and counts nothing.
-    pub(super) fn has_room(&self, now: Instant, eid: &Eid, deed: Deed) -> bool {
+    /// As [`Self::may`], with so many parts of what may be at once, and counts nothing.
+    pub(super) fn has_room(&self, now: Instant, eid: &Eid, (deed, part): (Deed, u16)) -> bool {
         let bucket = self.hosts.get(eid).and_then(|host| host.spent.0.get(deed as usize));
-        bucket.is_some_and(|bucket| bucket.has_room(now, self.rate(deed)))
+        let rate = self.rate(deed);
+        let at_once = u32::from(rate.at_once) * u32::from(part) / u32::from(PARTS);
+        let rate = Rate {
+            at_once: u16::try_from(at_once).unwrap_or(u16::MAX),
+            ..rate
+        };
+        part > 0 && bucket.is_some_and(|bucket| bucket.has_room(now, rate))
     }
 
     fn rate(&self, deed: Deed) -> Rate {

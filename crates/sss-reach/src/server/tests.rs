@@ -784,6 +784,47 @@ fn quotas_hold() {
 
 // spec: RCH-3
 #[test]
+fn threat_45_seven_that_call_as_often_as_they_may_put_no_eighth_off() {
+    // Of as many networks, or all of the eighth's own.
+    for is_spread in [true, false] {
+        let mut server = registrar(ServerConfig::default());
+        let callee = Client::new(&mut server, at(0), 100);
+        let mut callers: Vec<Client> = (1..=8).map(|n| Client::new(&mut server, at(0), n)).collect();
+        if !is_spread {
+            for (port, caller) in (7001..).zip(&mut callers) {
+                caller.at = SocketAddr::from(([198, 51, 100, 77], port));
+                (0..2).for_each(|_| drop(caller.renew(&mut server, at(0))));
+            }
+        }
+        let mut name = 0_u64;
+        let mut call = |server: &mut Registrar, caller: &mut Client, ms| {
+            name += 1;
+            let packet = caller.connect(callee.eid, name.to_be_bytes());
+            server.packet(at(ms), caller.at, &packet).unwrap();
+            let (_, answer) = server.poll_transmit().unwrap();
+            sent(server);
+            caller.found(&answer).is_ok()
+        };
+        let (mut told, mut put_off) = ([0; 7], Vec::new());
+        for ms in (0..30_000).step_by(5) {
+            server.on_timer(at(ms));
+            sent(&mut server);
+            let (eighth, others) = callers.split_last_mut().unwrap();
+            for (count, caller) in told.iter_mut().zip(others) {
+                *count += u32::from(call(&mut server, caller, ms));
+            }
+            // It begins when the others have used up what there is.
+            if ms >= 2000 && ms % 4000 == 0 && !call(&mut server, eighth, ms) {
+                put_off.push(ms);
+            }
+        }
+        assert_eq!(put_off, Vec::<u64>::new(), "{is_spread}: {told:?}");
+        assert!(told.iter().all(|count| *count >= 10), "{is_spread}: {told:?}");
+    }
+}
+
+// spec: RCH-3
+#[test]
 fn thirty_two_programs_of_one_identity_find_a_host_within_a_second() {
     let mut server = registrar(ServerConfig::default());
     let mut caller = Client::new(&mut server, at(0), 1);

@@ -92,7 +92,17 @@ fn parse(frame: &[u8]) -> Option<Packet> {
 }
 
 impl Packet {
+    /// The bytes that UDP carries, if it is that.
+    pub(crate) fn payload(&self) -> &[u8] {
+        let header = match self.source {
+            IpAddr::V4(_) => usize::from(self.bytes[0] & 15) * 4,
+            IpAddr::V6(_) => 40,
+        };
+        self.bytes.get(header + 8..).unwrap_or_default()
+    }
+
     /// Returns whether it is of mDNS.
+    #[cfg(feature = "mdns")]
     pub(crate) fn is_mdns(&self) -> bool {
         self.ports.is_some_and(|(from, to)| from == 5353 || to == 5353)
     }
