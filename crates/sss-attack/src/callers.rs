@@ -154,17 +154,23 @@ impl Masked {
                 });
                 let greeting = Greeting::new(&self.party.callee, &[])?;
                 let [connect, leg] = mover.connect(&self.party.callee, random()?, &greeting);
+                let [to_accomplice, _] = mover.connect(&accomplice.eid, random()?, &greeting);
                 let own = [&relay_header(self.handles[0])[..], &load].concat();
                 let foreign = [&relay_header(u32::from_be_bytes(random()?))[..], &load].concat();
-                for packet in [&lease, &lease, &echo, &connect, &leg, &own, &foreign] {
+                for packet in [&lease, &lease, &echo, &connect, &leg, &to_accomplice, &own, &foreign] {
                     if self.mask.send_to(packet, mover.server).is_ok() {
                         tally.forged(packet.len());
                     }
                 }
                 accomplice.send(&[&relay_header(self.handles[1])[..], &load].concat(), tally);
             }
-            for member in &self.pair {
-                for _ in std::iter::from_fn(|| member.receive(tally)).take(MOST) {}
+            for (member, handle) in self.pair.iter().zip(&mut self.handles) {
+                for news in std::iter::from_fn(|| member.receive(tally)).take(MOST) {
+                    // A server that believed the mover would name another handle, to the third party.
+                    if let Some(News::Notify(way)) = news {
+                        *handle = way.handle;
+                    }
+                }
             }
             std::thread::sleep(PAUSE);
         }
