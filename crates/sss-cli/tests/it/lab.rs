@@ -17,6 +17,7 @@ mod cut_off;
 mod lan;
 #[cfg(feature = "port-mapping")]
 mod mapped;
+mod observed;
 mod pair;
 #[cfg(feature = "port-mapping")]
 mod routers;

@@ -272,6 +272,7 @@ fn threat_45_a_server_that_lies_has_a_host_send_no_more_to_a_third_party_than_th
     );
     println!("{report}");
     assert!(report.introduced > 1000, "{report:?}");
+    assert_eq!(thirds.counted("a", "nearer"), (0, 0), "to itself, its network, or many");
     within("a third party in the first second", times.1, acted_upon(times.0));
     within("a third party in ten seconds", udp, REMEMBERED);
     assert!(udp.0 >= 400, "the attack is one: {udp:?}");
@@ -280,7 +281,6 @@ fn threat_45_a_server_that_lies_has_a_host_send_no_more_to_a_third_party_than_th
     println!("a third party in the LAN: {near:?}");
     assert!((1..=2 * REMEMBERED).contains(&near.0), "{near:?}");
     assert_eq!(low.0, 0, "services of other kinds");
-    assert_eq!(thirds.counted("a", "nearer"), (0, 0), "to itself, its network, or many");
 }
 
 // spec: RCH-14
@@ -424,13 +424,13 @@ fn threat_45_what_is_sent_in_the_name_of_a_third_party_brings_it_no_more_than_th
     let all = thirds.counted("third", "datagrams");
     println!("{report}; forged {}, {all:?}, reached {reached:?}", report.forged);
     assert!(report.forged > 500_000, "{report:?}");
+    assert!((1..=report.forged).contains(&all.1), "{all:?}, {report:?}");
+    assert_eq!(thirds.counted("third", "relayed").0, 0, "nothing relayed");
+    assert_eq!(thirds.counted("third", "told").0, 0, "no NOTIFY, no LEG");
     assert!(
         report.answered > 100_000,
         "the accomplice's flood is relayed: {report:?}"
     );
-    assert!((1..=report.forged).contains(&all.1), "{all:?}, {report:?}");
-    assert_eq!(thirds.counted("third", "relayed").0, 0, "nothing relayed");
-    assert_eq!(thirds.counted("third", "told").0, 0, "no NOTIFY, no LEG");
     assert!(reached.unwrap() < Duration::from_secs(10));
     assert!(matches!(running.child.try_wait(), Ok(None)));
 }
