@@ -99,6 +99,9 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
         None => None,
     };
     let identity = identity::load(args.connect.identity.as_deref(), output)?;
+    if wanted.as_ref().is_some_and(|(eid, _)| *eid == identity.eid()) {
+        return Err(itself());
+    }
     let times = Times {
         connect: args.connect.timeout,
         silence: args.connect.patience,
@@ -126,6 +129,12 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
     let examined = interrupt::or(examine(caller, (wanted, in_dns, &args.connect.servers), output)).await;
     let _ = host.close_within(FAREWELL).await;
     examined
+}
+
+/// Error for the own EID.
+fn itself() -> Error {
+    let next = "leave it out to examine this host's own network; or run it on the machine that is to reach this one";
+    Error::new(Exit::Usage, "that is the EID of this host itself", next)
 }
 
 /// Error for a target without an EID.

@@ -188,7 +188,7 @@ async fn to_standard_output(sources: &[Target], args: GetArgs, output: Output) -
             for path in paths_of(&connection.session, &source.path).await? {
                 match to_stdout(&connection.session, path.clone(), limit.as_ref()).await {
                     Ok(_) => {}
-                    Err(Unpiped::Transfer(error)) => return Err(Error::remote(&path, error)),
+                    Err(Unpiped::Transfer(error)) => return Err(of_output(&path, error)),
                     Err(Unpiped::Output(error)) => {
                         note_printed(Err(error));
                         return Ok(());
@@ -204,6 +204,16 @@ async fn to_standard_output(sources: &[Target], args: GetArgs, output: Output) -
         }
     }
     Ok(())
+}
+
+/// Error of a path that does not go to standard output.
+fn of_output(path: &RelPath, error: TransferError) -> Error {
+    let is_of_another_kind = matches!(&error, TransferError::Refused(refusal) if refusal.status == Status::WrongKind);
+    let error = Error::remote(path, error);
+    match is_of_another_kind {
+        true => error.advising("name a file of it, or a directory to copy it into: standard output takes files alone"),
+        false => error,
+    }
 }
 
 /// The paths that are meant: several, in order, if it is a pattern.

@@ -560,6 +560,11 @@ fn a_doctor_tells_of_the_network_and_of_the_way_to_a_host() {
         assert!(ran.out.contains(words), "{words}: {}", ran.out);
     }
     assert!(!ran.out.contains("guessing"), "{}", ran.out);
+    let own = client.run(["id"]).expect(0).out.trim().to_owned();
+    client
+        .run(["doctor", &own])
+        .expect(2)
+        .says(&["EID of this host itself", "leave it out"]);
     for switch in ["--no-spraying", "--no-relay"] {
         let off = client.run([&["doctor", switch], &by[..]].concat()).expect(0);
         let line = format!("guessing    off, here and for peers: {switch}");
