@@ -370,6 +370,7 @@ pub(crate) async fn watch(host: Host, servers: Vec<ServerAt>, output: Output) {
                 at: None,
                 refusal: None,
                 is_due: true,
+                is_idle: false,
             });
         }
     }
@@ -382,7 +383,7 @@ pub(crate) async fn watch(host: Host, servers: Vec<ServerAt>, output: Output) {
         let is_late = begun.elapsed() >= GRACE;
         for one in watched
             .iter_mut()
-            .filter(|one| is_late && one.at.is_none() && one.is_due)
+            .filter(|one| is_late && one.at.is_none() && one.is_due && !one.is_idle)
         {
             one.is_due = false;
             let (why, advice) = match one.refusal.take() {
@@ -395,7 +396,7 @@ pub(crate) async fn watch(host: Host, servers: Vec<ServerAt>, output: Output) {
             };
             output.note(format!("not registered yet, trying on: {why}\n  -> {advice}"));
         }
-        let is_complete = watched.iter().all(|one| one.at.is_some());
+        let is_complete = watched.iter().all(|one| one.at.is_some() || one.is_idle);
         tokio::time::sleep(if is_complete { PAUSES.1 } else { PAUSES.0 }).await;
     }
 }
@@ -418,11 +419,14 @@ struct Watched {
     refusal: Option<String>,
     /// Set if it is to be said that the server does not answer.
     is_due: bool,
+    /// Set if it is not needed, beside others.
+    is_idle: bool,
 }
 
 impl Watched {
     fn note(&mut self, state: Option<&RegistrationState>, output: Output) {
         let place = &self.server.place;
+        self.is_idle = state == Some(&RegistrationState::Idle);
         let at = match state {
             Some(RegistrationState::Registered { observed, .. }) => Some(observed.map_or(Seen::OverTls, Seen::At)),
             _ => None,
@@ -454,7 +458,7 @@ impl Watched {
                 });
                 output.prose(text, &fact);
             }
-            None if self.at.is_some() => {
+            None if self.at.is_some() && !self.is_idle => {
                 let why = self.refusal.as_deref().unwrap_or("the server has forgotten this host");
                 output.note(format!("no longer registered, trying again: {why}"));
             }

@@ -5,6 +5,7 @@ mod calls;
 mod conversation;
 mod elsewhere;
 mod finding;
+mod homes;
 mod introduced;
 mod lease;
 mod mapped;
@@ -28,6 +29,8 @@ use sss_wire::reach::bodies::{Notify, Status, Way};
 use sss_wire::reach::records::{Register, Visibility};
 use sss_wire::reach::{Kind, Leg, Packet, Punch, Sealed};
 
+pub(crate) use homes::Homes;
+pub use homes::LeaseAt;
 pub use mapped::Proof;
 pub use own::{LocalAddress, RelayUse};
 pub use registration::ServerAddress;
@@ -55,6 +58,7 @@ const MAX_INTRODUCTIONS: u8 = 20;
 pub(crate) struct Client {
     own: Own,
     registrations: Vec<Tried>,
+    homes: Homes,
     calls: Calls,
     introduced: Introduced<Callee>,
     /// Introductions in the present second.
@@ -76,7 +80,7 @@ impl Client {
     /// here.
     pub(crate) fn new(
         now: Instant,
-        servers: Vec<ServerAddress>,
+        (servers, homes): (Vec<ServerAddress>, Homes),
         (register, relay): (Register, RelayUse),
         spray: Spray,
         mut rng: Generator,
@@ -92,7 +96,14 @@ impl Client {
                 },
                 relay,
             ),
-            registrations: servers.into_iter().map(|server| Tried::new(now, server)).collect(),
+            registrations: servers
+                .into_iter()
+                .map(|server| match homes.is_first(&server.eid) {
+                    true => Tried::new(now, server),
+                    false => Tried::idle(now, server),
+                })
+                .collect(),
+            homes,
             calls: Calls::default(),
             introduced: Introduced::default(),
             heard: (0, 0),
@@ -155,6 +166,7 @@ impl Client {
         let registrations = self.registrations.iter().filter_map(Tried::next_timer);
         registrations
             .chain(self.leaving.filter(|_| self.registrations.iter().any(Tried::is_leased)))
+            .chain(self.homes_timer())
             .chain(self.calls.next_timer())
             .chain(self.introduced.next_timer())
             .chain(self.introduced.iter().filter_map(Callee::next_timer))
@@ -182,6 +194,7 @@ impl Client {
             self.swept = now;
             host.remove_silent_relays(now, HANDLE_SILENCE);
         }
+        self.tend_homes(now, host);
         for registration in &mut self.registrations {
             registration.begin_if_due(now, host, &self.own);
             self.orders.extend(registration.tend_tunnel(now, host, &mut self.rng));
@@ -223,8 +236,8 @@ impl Client {
 
     /// Something has come through the relay at the end of a link.
     pub(crate) fn on_relayed(&mut self, now: Instant, link: Link) {
-        if let Some((lease, _)) = self.registration(link).ok().and_then(Tried::lease) {
-            lease.on_relayed(now);
+        if let Ok(registration) = self.registration(link) {
+            registration.on_relayed(now);
         }
     }
 
@@ -270,13 +283,14 @@ impl Client {
         if self.spray.has(stream) {
             return self.read_spray(now, host, stream);
         }
-        let mut all = self.registrations.iter_mut().enumerate();
-        let Some((number, registration)) = all.find(|(_, registration)| registration.is_on(stream)) else {
+        let mut all = self.registrations.iter_mut();
+        let Some(registration) = all.find(|registration| registration.is_on(stream)) else {
             return;
         };
+        let server = *registration.eid();
         let progress = registration.read(now, host, &self.own);
         if progress == Progress::Leased {
-            self.calls.on_reached(now, number);
+            self.calls.on_reached(now, &server);
         }
         if progress != Progress::None {
             self.name_mapped(now);
@@ -313,12 +327,13 @@ impl Client {
 
     fn on_lease_ok(&mut self, now: Instant, host: &mut Host, from: Path, sealed: &Sealed<'_>) -> Result<(), Dropped> {
         let is_leaving = self.leaving.is_some();
-        let mut all = self.registrations.iter_mut().enumerate();
-        let Some((number, registration)) = all.find(|(_, registration)| registration.is_at(from.link)) else {
+        let mut all = self.registrations.iter_mut();
+        let Some(registration) = all.find(|registration| registration.is_at(from.link)) else {
             return self
                 .on_outside(from.link, sealed)
                 .unwrap_or_else(|| self.on_echo(sealed));
         };
+        let server = *registration.eid();
         let (lease, at) = registration.lease().ok_or(Dropped::Unknown)?;
         let was_silent = lease.unanswered() > 1 || at != from.link;
         let news = lease.on_lease_ok(now, sealed)?;
@@ -338,8 +353,8 @@ impl Client {
         }
         // With the token that has come, CONNECT goes at once behind LEASE.
         match was_silent || news.is_restarted || news.is_elsewhere {
-            true => self.calls.on_lease_renewed(now, number),
-            false => self.calls.on_heard(number),
+            true => self.calls.on_lease_renewed(now, &server),
+            false => self.calls.on_heard(&server),
         }
         let why = match news.is_superseded {
             true => RegistrationError::Superseded,

@@ -24,7 +24,7 @@ mod rendezvous;
 pub mod server;
 
 pub use client::{
-    LocalAddress, Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse, ServerAddress,
+    LeaseAt, LocalAddress, Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse, ServerAddress,
     SocketOrder, SprayOutcome, SprayReport, SprayRole, Spraying, TunnelEnd, TunnelOrder,
 };
 pub use dropped::Dropped;

@@ -22,8 +22,8 @@ use sss_wire::reach::{Kind, RELAY};
 
 use crate::Dropped;
 use crate::client::{
-    Client, LocalAddress, Registration, RelayUse, ServerAddress, SocketOrder, Spray, SprayReport, Spraying, TunnelEnd,
-    TunnelOrder,
+    Client, Homes, LeaseAt, LocalAddress, Registration, RelayUse, ServerAddress, SocketOrder, Spray, SprayReport,
+    Spraying, TunnelEnd, TunnelOrder,
 };
 use crate::desk::Desk;
 use crate::mdns;
@@ -37,8 +37,10 @@ const MAX_SOUGHT: usize = 256;
 /// Wishes of an application.
 #[derive(Debug, Default)]
 pub struct RendezvousConfig {
-    /// Servers to register with.
+    /// Servers to register with, each once.
     pub servers: Vec<ServerAddress>,
+    /// Of these, those at which it leases.
+    pub lease_at: LeaseAt,
     /// Words that they are told. The instance is drawn anew.
     pub register: Register,
     /// Use that is made of the servers' relays.
@@ -112,7 +114,8 @@ impl Rendezvous {
         let servers = config.servers;
         let client = (!servers.is_empty()).then(|| {
             let spray = Spray::new(now, host, (config.spraying, config.relay));
-            Client::new(now, servers, (config.register, config.relay), spray, rng)
+            let homes = Homes::new(&host.eid(), &servers, config.lease_at);
+            Client::new(now, (servers, homes), (config.register, config.relay), spray, rng)
         });
         Ok(Self {
             client,

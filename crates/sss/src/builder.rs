@@ -9,7 +9,7 @@ use sss_crypto::Suite;
 use sss_proto::{Config, Congestion, Entropy, Padding, PeerLimits, PostQuantum, Route, WindowConfig};
 #[cfg(feature = "mdns")]
 use sss_reach::mdns::PATIENCE;
-use sss_reach::{RelayUse, Spraying};
+use sss_reach::{LeaseAt, RelayUse, Spraying};
 use sss_wire::Eid;
 
 use crate::driver::further::bind_other;
@@ -102,9 +102,18 @@ impl HostBuilder {
     /// [`Host::connect`] reaches peers that have registered there by their EIDs alone, also through NATs. Several may
     /// be given, and several places of one. A name is looked up in the background, again and again until it is found.
     ///
-    /// The server learns this host's EID and address, and whom it looks for. Default: none, and nothing is sent.
+    /// The server learns this host's EID and address, and whom it looks for. Where more than two are given, the host
+    /// leases at the two that its EID chooses, and others in place of those that do not answer (RCH-43); see
+    /// [`Self::lease_at`]. Default: none, and nothing is sent.
     pub fn rendezvous(mut self, server: Eid, at: impl Into<Hint>) -> Self {
         self.wishes.servers.push((server, at.into()));
+        self
+    }
+
+    /// Sets at how many of the servers of [`Self::rendezvous`] this host leases at a time. Whoever is to ask each of
+    /// them, as [`Host::search`] does, leases at all. Default: at two, [`LeaseAt::Two`].
+    pub fn lease_at(mut self, lease_at: LeaseAt) -> Self {
+        self.wishes.lease_at = lease_at;
         self
     }
 

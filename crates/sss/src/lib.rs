@@ -176,8 +176,8 @@ pub use sss_proto::{
 };
 pub use sss_reach::server::{Quotas, Rate, RelayLimits, ServerStats};
 pub use sss_reach::{
-    Mapping, Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse, SprayOutcome, SprayReport,
-    SprayRole, Spraying, TunnelEnd, Verdict,
+    LeaseAt, Mapping, Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse, SprayOutcome,
+    SprayReport, SprayRole, Spraying, TunnelEnd, Verdict,
 };
 pub use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 pub use sss_wire::{Code, Eid, EidError, Seconds, is_printable, printable};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sss_crypto::{StaticKey, schedule};
 use sss_reach::server::{Quotas, RelayLimits, ServerConfig};
-use sss_reach::{RelayUse, RendezvousConfig, Serve, ServerAddress, Spraying};
+use sss_reach::{LeaseAt, RelayUse, RendezvousConfig, Serve, ServerAddress, Spraying};
 use sss_wire::Eid;
 use sss_wire::reach::records::{Register, Visibility};
 
@@ -114,6 +114,7 @@ impl fmt::Debug for RendezvousServer {
 #[derive(Default)]
 pub(crate) struct Wishes {
     pub(crate) servers: Vec<(Eid, Hint)>,
+    pub(crate) lease_at: LeaseAt,
     pub(crate) found_by: FoundBy,
     pub(crate) relay: RelayUse,
     pub(crate) spraying: Spraying,
@@ -190,6 +191,7 @@ impl Wishes {
         };
         let config = RendezvousConfig {
             servers,
+            lease_at: self.lease_at,
             register: Register {
                 visibility,
                 words,

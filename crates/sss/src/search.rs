@@ -58,8 +58,9 @@ pub enum SearchError {
 
 impl Host {
     /// Searches a registration server for hosts that are listed under a word, written as they have written it
-    /// ([`FoundBy::Anybody`](crate::FoundBy::Anybody)). This host has to be registered there itself. What comes is a
-    /// page, which begins behind `after`, or at the beginning.
+    /// ([`FoundBy::Anybody`](crate::FoundBy::Anybody)). This host has to be registered there itself: with more than
+    /// two servers, see [`HostBuilder::lease_at`](crate::HostBuilder::lease_at). A host is listed at those that its EID
+    /// chooses, so that all are to be searched. What comes is a page, which begins behind `after`, or at the beginning.
     ///
     /// Cancel safe.
     ///

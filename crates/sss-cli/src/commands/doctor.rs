@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Value, json};
 use sss::{
-    Eid, Explanation, FoundBy, Host, NatKind, Over, Registration, RegistrationState, Route, RouteClass, Seconds,
-    SprayOutcome,
+    Eid, Explanation, FoundBy, Host, LeaseAt, NatKind, Over, Registration, RegistrationState, Route, RouteClass,
+    Seconds, SprayOutcome,
 };
 
 use crate::caller::{Caller, place_of};
@@ -112,7 +112,7 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
     };
     let host = build_with(identity, bind, times, |host| {
         servers::register(
-            host.post_quantum(args.connect.pq),
+            host.post_quantum(args.connect.pq).lease_at(LeaseAt::All),
             (&servers, &args.connect.servers),
             FoundBy::Nobody,
         )

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use sss::{Absence, Eid, FoundBy, Host, RegistrationState, SearchError, printable};
+use sss::{Absence, Eid, FoundBy, Host, LeaseAt, RegistrationState, SearchError, printable};
 
 use crate::cli::{some_seconds, whole};
 use crate::connector::{Times, build_with};
@@ -107,6 +107,8 @@ pub(crate) async fn run(mut args: SearchArgs, output: Output) -> Result<(), Erro
     network::tell_if_missing(servers.iter().map(|server| &server.place), args.timeout, output);
     let identity = identity::load(args.identity.as_deref(), output)?;
     let host = build_with(identity, None, times, |host| {
+        // A host is listed at those servers that its EID chooses.
+        let host = host.lease_at(LeaseAt::All);
         servers::register(host, (&servers, &args.servers), FoundBy::Nobody)
     })
     .await?;

@@ -734,6 +734,37 @@ fn servers_are_named_in_three_places() {
     ls(Some("nonsense"), &["--server", &server.at]).expect(0);
 }
 
+// spec: RCH-43
+#[test]
+fn of_four_servers_a_host_uses_two_and_is_found_by_whoever_knows_all() {
+    let servers: Vec<Server> = (0..4).map(|_| Server::start(&["--stats", "1"])).collect();
+    let named: Vec<&str> = servers.iter().map(|server| server.at.as_str()).collect();
+    let (home, client) = (Home::new(), Home::new());
+    let dir = home.dir("source");
+    fs::write(dir.join("one"), "1").unwrap();
+    let mut command = home.command();
+    command.env("SSS_SERVER", named.join(" ")).arg("serve").arg(&dir);
+    let args = ["--public", "--bind", "127.0.0.1:0", "--listed", "photos"];
+    let mut running = Running::start(&mut command, &args);
+    let target = running.line("listening ");
+    let eid = target.split('@').next().unwrap();
+    let places = [running.line("registered at "), running.line("registered at ")];
+    // The first word of each is the server.
+    let used = places.map(|line| line.split(',').next().unwrap().to_owned());
+    assert_ne!(used[0], used[1]);
+    let ask = |args: &[&str]| {
+        let mut command = client.command();
+        command.env("SSS_SERVER", named.iter().rev().copied().collect::<Vec<_>>().join(","));
+        Ran::wait(command.args(args).spawn().unwrap())
+    };
+    let found = ask(&["ls", eid]).expect(0);
+    assert!(used.iter().any(|place| found.err.contains(place)), "{}", found.err);
+    // It is listed at these two, and all are searched.
+    let listed = ask(&["search", "photos", "--json"]).expect(0);
+    assert!(used.iter().all(|place| listed.out.contains(place)), "{}", listed.out);
+    assert_eq!(listed.out.matches("127.0.0.1:").count(), 2, "{}", listed.out);
+}
+
 #[test]
 fn a_ticket_names_the_server_that_knows_the_place() {
     let (home, client) = (Home::new(), Home::new());

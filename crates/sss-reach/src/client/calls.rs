@@ -34,6 +34,8 @@ const AGAIN: [Duration; 3] = [
     Duration::from_secs(2),
 ];
 const TIMES: u32 = 4;
+/// Time after which the other servers are asked, where those that are asked say nothing (RCH-43).
+const SILENCE: Duration = Duration::from_secs(2);
 /// Time for which a call is kept once a way was found.
 pub(super) const LIFE: Duration = Duration::from_secs(10);
 
@@ -55,6 +57,8 @@ struct Call {
     greeting: Option<Introduced>,
     /// The same peer, asked for at each server.
     questions: Vec<Question>,
+    /// Servers that are asked if that is in vain (RCH-43).
+    others: Vec<Eid>,
 }
 
 /// A peer that is to be asked for.
@@ -69,12 +73,13 @@ pub(super) struct Missing {
 #[derive(Clone, Copy)]
 struct About<'a> {
     eid: Eid,
-    began: Instant,
     greeting: Option<&'a Introduced>,
 }
 
 /// A call at one server.
 struct Question {
+    server: Eid,
+    began: Instant,
     introduction: [u8; 8],
     state: State,
     /// The number of CONNECTs that were sent, and of ways that were taken: no more of them (RCH-14).
@@ -103,6 +108,9 @@ struct Named {
     punching: Option<Punching>,
 }
 
+/// Servers to be asked: at once, and if that is in vain.
+pub(super) type Servers = (Vec<Eid>, Vec<Eid>);
+
 /// Meaning of FOUND.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answered {
@@ -110,24 +118,25 @@ pub(super) enum Answered {
     Way(Eid, Way, bool),
     /// A way that was named before is named again, and the greeting that went by the server is not answered.
     Unanswered(Eid, Way),
-    /// The server of this number has to be given a LEASE first.
-    NoLease(usize),
+    /// This server has to be given a LEASE first.
+    NoLease(Eid),
     /// Nothing new.
     Nothing,
 }
 
 impl Calls {
-    /// Looks for a peer at so many servers. What was asked with another greeting is of an attempt that is over.
+    /// Looks for a peer at the first of these servers, and at the others if that is in vain. What was asked with another
+    /// greeting is of an attempt that is over.
     pub(super) fn begin(
         &mut self,
         now: Instant,
         (eid, greeting): (Eid, Option<Introduced>),
-        servers: usize,
+        servers: Servers,
         rng: &mut Generator,
     ) {
         self.all.retain(|call| call.eid != eid);
-        if servers == 0 || self.all.len() >= MAX {
-            let absence = if servers == 0 {
+        if servers.0.is_empty() || self.all.len() >= MAX {
+            let absence = if servers.0.is_empty() {
                 Absence::NoServer
             } else {
                 Absence::TooMany
@@ -143,7 +152,7 @@ impl Calls {
     }
 
     /// Looks for a peer again, after a pause, that was not found and was asked for so many times.
-    pub(super) fn ask_again(&mut self, now: Instant, missing: Missing, servers: usize, rng: &mut Generator) {
+    pub(super) fn ask_again(&mut self, now: Instant, missing: Missing, servers: Servers, rng: &mut Generator) {
         let step = missing.times.saturating_sub(1) / TIMES;
         let pause = usize::try_from(step)
             .ok()
@@ -154,40 +163,52 @@ impl Calls {
         self.put(at, Missing { times, ..missing }, servers, rng);
     }
 
-    fn put(&mut self, at: Instant, missing: Missing, servers: usize, rng: &mut Generator) {
+    fn put(&mut self, at: Instant, missing: Missing, servers: Servers, rng: &mut Generator) {
         let Missing { eid, greeting, times } = missing;
-        let questions = (0..servers).map(|_| Question::new(at, rng)).collect();
+        let (servers, others) = servers;
+        let servers = servers.into_iter();
+        let questions = servers.map(|server| Question::new(at, server, rng)).collect();
         self.all.push_back(Call {
             eid,
             began: at,
             times,
             greeting,
             questions,
+            others,
         });
     }
 
     /// The server of a registration answers: what it was asked while it did not, or is to be asked again, is asked now.
-    pub(super) fn on_lease_renewed(&mut self, now: Instant, server: usize) {
+    pub(super) fn on_lease_renewed(&mut self, now: Instant, server: &Eid) {
         for call in &mut self.all {
-            let question = call.questions.get_mut(server);
-            if let Some(State::Asking(at, sent)) = question.map(|question| &mut question.state) {
+            let question = call.questions.iter_mut().find(|question| question.server == *server);
+            if let Some(question) = question
+                && let State::Asking(at, sent) = &mut question.state
+            {
                 (*at, *sent) = (now, 0);
+                question.began = now;
                 (call.began, call.times) = (now, 1);
             }
         }
     }
 
     /// The server of a registration has answered something.
-    pub(super) fn on_heard(&mut self, server: usize) {
-        for question in self.all.iter_mut().filter_map(|call| call.questions.get_mut(server)) {
+    pub(super) fn on_heard(&mut self, server: &Eid) {
+        for question in self.at(server) {
             question.is_heard = true;
         }
     }
 
+    /// What a server is asked.
+    fn at(&mut self, server: &Eid) -> impl Iterator<Item = &mut Question> {
+        let all = self.all.iter_mut().flat_map(|call| &mut call.questions);
+        all.filter(move |question| question.server == *server)
+    }
+
     /// The server of a registration can be asked: what waits for that is asked now.
-    pub(super) fn on_reached(&mut self, now: Instant, server: usize) {
+    pub(super) fn on_reached(&mut self, now: Instant, server: &Eid) {
         self.on_heard(server);
-        for question in self.all.iter_mut().filter_map(|call| call.questions.get_mut(server)) {
+        for question in self.at(server) {
             if let State::Asking(at, 0) = &mut question.state {
                 *at = now.min(*at);
             }
@@ -220,8 +241,10 @@ impl Calls {
     pub(super) fn ask_early(&mut self, now: Instant, host: &mut Host, own: &Own, registrations: &mut [Registration]) {
         for call in &mut self.all {
             let (about, questions) = call.about();
-            for (question, registration) in questions.iter_mut().zip(&mut *registrations) {
-                question.ask_early(now, about, (host, own), registration);
+            for question in questions {
+                if let Some(registration) = question.registration(registrations) {
+                    question.ask_early(now, about, (host, own), registration);
+                }
             }
         }
     }
@@ -236,9 +259,13 @@ impl Calls {
     ) {
         for call in &mut self.all {
             let (about, questions) = call.about();
-            for (question, registration) in questions.iter_mut().zip(&mut *registrations) {
-                outbox.extend(question.on_timer(now, about, registration, rng));
+            for question in questions {
+                match question.registration(registrations) {
+                    Some(registration) => outbox.extend(question.on_timer(now, about, registration, rng)),
+                    None => question.state = State::Failed(Unfound::because(Status::NoLease)),
+                }
             }
+            call.ask_others(now, rng);
         }
         let failed = &mut self.failed;
         self.all.retain_mut(|call| {
@@ -250,7 +277,7 @@ impl Calls {
                 call.began = now;
                 call.questions
                     .iter_mut()
-                    .for_each(|question| *question = Question::new(now, rng));
+                    .for_each(|question| *question = Question::new(now, question.server, rng));
             }
             failure.is_none() && (!is_old || call.greeting.is_some())
         });
@@ -287,7 +314,7 @@ impl Calls {
             }
             // After a way was named, it means that this host has moved, or the server was restarted.
             (Err(unfound), State::Asking(..) | State::Found(..)) if unfound.status == Status::NoLease => {
-                Answered::NoLease(at)
+                Answered::NoLease(question.server)
             }
             (Err(unfound), _) => {
                 question.state = State::Failed(*unfound);
@@ -322,10 +349,35 @@ impl Call {
     fn about(&mut self) -> (About<'_>, &mut [Question]) {
         let about = About {
             eid: self.eid,
-            began: self.began,
             greeting: self.greeting.as_ref(),
         };
         (about, &mut self.questions)
+    }
+
+    /// Asks the other servers too, once those that are asked have not found the peer, or have said nothing for a while.
+    fn ask_others(&mut self, now: Instant, rng: &mut Generator) {
+        if self.others_at().is_none_or(|at| now < at) {
+            return;
+        }
+        self.began = now;
+        let others = std::mem::take(&mut self.others).into_iter();
+        self.questions
+            .extend(others.map(|server| Question::new(now, server, rng)));
+    }
+
+    /// Returns when the other servers are to be asked, as far as is known.
+    fn others_at(&self) -> Option<Instant> {
+        if self.others.is_empty() {
+            return None;
+        }
+        let at = self.questions.iter().map(|question| match &question.state {
+            State::Asking(..) => Some(question.began + SILENCE),
+            // It knows the peer.
+            State::Found(..) => None,
+            State::Failed(unfound) if is_final(unfound.status) => None,
+            State::Failed(_) => Some(Instant::default()),
+        });
+        at.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// The best of the reasons, when all servers have failed: what one knows that has seen the peer counts most.
@@ -358,16 +410,23 @@ impl Call {
             }
             State::Failed(_) => None,
         });
-        questions.min().unwrap_or(self.began + LIFE).min(self.began + LIFE)
+        let others = self.others_at().into_iter();
+        questions
+            .chain(others)
+            .min()
+            .unwrap_or(self.began + LIFE)
+            .min(self.began + LIFE)
     }
 }
 
 impl Question {
     /// A question that is due now.
-    fn new(now: Instant, rng: &mut Generator) -> Self {
+    fn new(now: Instant, server: Eid, rng: &mut Generator) -> Self {
         let mut introduction = [0; 8];
         rng.fill(&mut introduction);
         Self {
+            server,
+            began: now,
             introduction,
             state: State::Asking(now, 0),
             asked: 0,
@@ -375,6 +434,11 @@ impl Question {
             is_put_off: false,
             is_heard: false,
         }
+    }
+
+    /// The registration with its server.
+    fn registration<'a>(&self, all: &'a mut [Registration]) -> Option<&'a mut Registration> {
+        all.iter_mut().find(|registration| *registration.eid() == self.server)
     }
 
     /// Asks behind REGISTER, if that is not answered yet (RCH-41).
@@ -391,7 +455,8 @@ impl Question {
         if now < *at {
             return;
         }
-        let About { eid, greeting, .. } = about;
+        registration.visit(now);
+        let About { eid, greeting } = about;
         let call = || Request {
             instance: own.register.instance,
             rtt: 0,
@@ -414,7 +479,7 @@ impl Question {
         registration: &mut Registration,
         rng: &mut Generator,
     ) -> Vec<(Link, Vec<u8>)> {
-        let About { eid, began, greeting } = about;
+        let About { eid, greeting } = about;
         let mut packets = Vec::new();
         let is_asking = matches!(self.state, State::Asking(..));
         let (at, sent) = match &mut self.state {
@@ -426,7 +491,7 @@ impl Question {
                 } else {
                     PATIENCE
                 };
-                if now >= *at && (failure.is_some() || now >= began + patience) {
+                if now >= *at && (failure.is_some() || now >= self.began + patience) {
                     let silence = match self.is_put_off {
                         true => Status::TooMany,
                         false => Status::NoLease,
@@ -455,6 +520,7 @@ impl Question {
         if now < *at {
             return packets;
         }
+        registration.visit(now);
         let Some((lease, server)) = registration.lease() else {
             // The registration is under way.
             *at = now + Duration::from_millis(50);
@@ -482,6 +548,11 @@ impl Question {
     }
 }
 
+/// Returns whether no other server has to be asked: this one knows the peer, and has asked it.
+fn is_final(status: Status) -> bool {
+    matches!(status, Status::Refused | Status::Unreachable)
+}
+
 /// The status that stands for a registration that has failed.
 fn status_of(absence: Absence) -> Status {
     match absence {
@@ -503,7 +574,7 @@ mod tests {
             let (now, mut rng) = (Instant::default(), Generator::new(&[1; 32]));
             let eid = Eid::from_public_key(&[7; 32]);
             let mut calls = Calls::default();
-            calls.begin(now, (eid, None), 1, &mut rng);
+            calls.begin(now, (eid, None), (vec![eid], Vec::new()), &mut rng);
             let found = Found {
                 introduction: calls.all[0].questions[0].introduction,
                 outcome: Err(Unfound::because(Status::TooMany)),
@@ -517,7 +588,7 @@ mod tests {
                 tls: None,
             };
             if is_heard {
-                calls.on_heard(0);
+                calls.on_heard(&eid);
             }
             let mut registrations = [Registration::new(now, server)];
             calls.on_timer(now + after, &mut registrations, &mut rng, &mut VecDeque::new());
@@ -537,7 +608,7 @@ mod tests {
         let (now, mut rng) = (Instant::default(), Generator::new(&[1; 32]));
         let eid = Eid::from_public_key(&[7; 32]);
         let mut calls = Calls::default();
-        calls.begin(now, (eid, None), 1, &mut rng);
+        calls.begin(now, (eid, None), (vec![eid], Vec::new()), &mut rng);
         let introduction = calls.all[0].questions[0].introduction;
         let way = |key, handle| Way {
             address: SocketAddr::from(([192, 0, 2, 1], 7000)),
@@ -558,7 +629,7 @@ mod tests {
             assert_eq!(hears(Ok(way(key, handle))), named, "{key}, {handle}");
             assert_eq!(hears(Ok(way(key, handle))), Answered::Nothing);
             assert_eq!(hears(unfound(Status::TooMany)), Answered::Nothing);
-            assert_eq!(hears(unfound(Status::NoLease)), Answered::NoLease(0));
+            assert_eq!(hears(unfound(Status::NoLease)), Answered::NoLease(eid));
             assert_eq!(hears(Ok(way(key, handle))), Answered::Nothing, "it is not forgotten");
         }
         assert_eq!(
@@ -587,13 +658,13 @@ mod tests {
                 greeting: None,
                 times,
             };
-            calls.ask_again(now, missing, 1, &mut rng);
+            calls.ask_again(now, missing, (vec![eid], Vec::new()), &mut rng);
             calls.next_timer().unwrap().since(now).as_millis()
         };
         let pauses: Vec<_> = (0..10).map(|_| pause(&mut calls, now)).collect();
         assert_eq!(pauses, [500, 500, 500, 500, 1000, 1000, 1000, 1000, 2000, 2000]);
         let now = now + Duration::from_millis(100);
-        calls.on_lease_renewed(now, 0);
+        calls.on_lease_renewed(now, &eid);
         assert_eq!(calls.next_timer(), Some(now));
         assert_eq!(pause(&mut calls, now), 500);
     }

@@ -37,7 +37,7 @@ impl Client {
             return;
         }
         let greeting = host.introduce(now, &eid, self.own.relay.best(), &self.own.candidates);
-        let servers = self.registrations.len();
+        let servers = self.homes.towards(&eid);
         self.calls.begin(now, (eid, greeting), servers, &mut self.rng);
         self.call(now, host);
     }
@@ -61,7 +61,6 @@ impl Client {
                 .into_iter()
                 .map(|(link, packet)| Datagram::new(Route::over(link), packet)),
         );
-        let servers = self.registrations.len();
         while let Some((eid, absence, times)) = self.calls.take_failed() {
             host.unfound(now, &eid, absence);
             // An attempt that goes on where the peer was, or may be, goes on asking.
@@ -74,6 +73,7 @@ impl Client {
                     greeting: Some(greeting),
                     times,
                 };
+                let servers = self.homes.towards(&eid);
                 self.calls.ask_again(now, missing, servers, &mut self.rng);
             }
         }
@@ -82,9 +82,9 @@ impl Client {
     /// The server of a registration that is asked has answered the greeting, perhaps: CONNECT may follow REGISTER.
     pub(crate) fn on_greeted(&mut self, now: Instant, host: &mut Host) {
         let mut is_any = false;
-        for (number, registration) in self.registrations.iter_mut().enumerate() {
+        for registration in &mut self.registrations {
             if registration.is_greeted(host) {
-                self.calls.on_reached(now, number);
+                self.calls.on_reached(now, registration.eid());
                 is_any = true;
             }
         }
@@ -148,7 +148,9 @@ impl Client {
                 }
             }
             Answered::NoLease(server) => {
-                if let Some((lease, _)) = self.registrations.get_mut(server).and_then(Tried::lease) {
+                let mut all = self.registrations.iter_mut();
+                let tried = all.find(|tried| *tried.eid() == server);
+                if let Some((lease, _)) = tried.and_then(Tried::lease) {
                     lease.lease_now(now);
                 }
             }

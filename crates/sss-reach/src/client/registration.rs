@@ -1,5 +1,8 @@
 //! This host's registration with one server: the stream, and the lease that stays of it.
 
+mod standing;
+mod tunnelled;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::task::Poll;
@@ -7,7 +10,7 @@ use std::time::Duration;
 
 use sss_crypto::Generator;
 use sss_proto::{
-    Absence, CloseReason, ConnectError, Host, Instant, Link, OpenError, ReadError, Route, SocketId, StreamId, TunnelId,
+    Absence, CloseReason, ConnectError, Host, Instant, Link, OpenError, ReadError, Route, SocketId, StreamId,
     WriteError,
 };
 use sss_wire::reach::Sealed;
@@ -20,10 +23,11 @@ use super::Own;
 use super::conversation::Conversation;
 use super::lease::{Lease, Wish};
 use super::outside::Outside;
-use super::report::{self, Over, RegistrationError, RegistrationState, TunnelEnd};
-use super::tunnel::{Hearing, Tunnel, TunnelOrder};
+use super::report::{self, Over, RegistrationError, RegistrationState};
+use super::tunnel::Tunnel;
 use crate::Dropped;
 use crate::path::NOWHERE;
+use standing::Standing;
 
 /// The first pause before registration is tried again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -59,9 +63,12 @@ pub(super) struct Registration {
     pause: Duration,
     /// The reason why the latest try has failed.
     failure: Option<RegistrationError>,
+    standing: Standing,
 }
 
 enum State {
+    /// It is not needed (RCH-43).
+    Idle,
     /// It is tried (again) at this time.
     Pausing(Instant),
     /// REGISTER was sent at this time.
@@ -96,6 +103,7 @@ impl Registration {
             outside: Outside::default(),
             pause: FIRST_PAUSE,
             failure: None,
+            standing: Standing::home(now),
         }
     }
 
@@ -155,6 +163,7 @@ impl Registration {
                 }
             }
             (_, State::Over, _) => RegistrationState::Over,
+            (_, State::Idle, _) => RegistrationState::Idle,
             (.., Some(failure)) => RegistrationState::Failed(failure.clone()),
             _ if !self.has_way() => RegistrationState::Resolving,
             _ => RegistrationState::Asking,
@@ -179,7 +188,7 @@ impl Registration {
     pub(super) fn next_timer(&self) -> Option<Instant> {
         let own = match &self.state {
             State::Pausing(at) => Some(*at).filter(|_| self.has_way()),
-            State::Asking(_) | State::Settled | State::Over => None,
+            State::Idle | State::Asking(_) | State::Settled | State::Over => None,
         };
         let lease = self.leased.as_ref().map(|(lease, _)| lease.next_timer());
         own.into_iter()
@@ -253,7 +262,8 @@ impl Registration {
             Ok(stream) => stream,
             Err(error) => return self.fail(now, why_unopened(error)),
         };
-        match Conversation::begin(host, stream, &own.register) {
+        let statement = self.statement(own);
+        match Conversation::begin(host, stream, &statement) {
             Ok(conversation) => self.conversation = Some(conversation),
             Err(error) => return self.fail(now, error),
         }
@@ -300,7 +310,7 @@ impl Registration {
     /// REGISTERED has come over a link, with this round trip.
     fn on_registered(&mut self, now: Instant, (registered, at, rtt): (Registered, Link, Option<Duration>), own: &Own) {
         self.outside.set(now, registered.other_port);
-        let presence = match own.register.visibility {
+        let presence = match self.said(own) {
             Visibility::Hidden => Presence::Hidden,
             Visibility::Known | Visibility::Listed => Presence::Found,
         };
@@ -310,9 +320,9 @@ impl Registration {
         };
         let lease = Lease::new(now, registered, (wish, rtt));
         // LEASEs of the one before may still arrive.
-        let before = self.leased.as_ref().map_or(0, |(before, _)| before.counter());
-        self.leased = Some((Box::new(lease.after(before)), at));
-        self.state = State::Settled;
+        self.note_counter();
+        self.leased = Some((Box::new(lease.after(self.standing.counter)), at));
+        self.state = self.settled(now);
         if let Link::Tunnel(_) = at {
             self.tunnel.on_used(now);
         }
@@ -446,102 +456,6 @@ impl Registration {
         self.leased_at()?;
         let (lease, _) = self.leased.as_ref()?;
         Some((lease.observed(), self.outside.seen()))
-    }
-}
-
-/// The tunnel.
-impl Registration {
-    fn hearing(&self) -> Hearing {
-        match (&self.leased, &self.state) {
-            (Some((_, Link::Tunnel(_))), _) => Hearing::ByTunnel,
-            (Some((lease, _)), _) => lease.silent_since().map_or(Hearing::ByUdp, Hearing::Missed),
-            (None, State::Asking(began)) => Hearing::Asked(*began),
-            // Its name is not found, or it has no address but that of the tunnel.
-            (None, State::Pausing(at)) if self.server.addresses.is_empty() => Hearing::Asked(*at),
-            (None, State::Pausing(_) | State::Settled | State::Over) => Hearing::Unasked,
-        }
-    }
-
-    /// Sees to the tunnel, if that is due: says what is to be done with it.
-    pub(super) fn tend_tunnel(&mut self, now: Instant, host: &mut Host, rng: &mut Generator) -> Option<TunnelOrder> {
-        let is_dead = match &self.leased {
-            Some((lease, Link::Tunnel(_))) => lease.is_lost(now),
-            _ => false,
-        };
-        if is_dead {
-            self.on_tunnel_closed(now, host, TunnelEnd::Silent, rng);
-            return Some(TunnelOrder::Close {
-                server: self.server.eid,
-            });
-        }
-        let before = self.tunnel.open();
-        let order = self.tunnel.on_timer(now, self.server.eid, self.hearing());
-        if let (Some(opened), None) = (before, self.tunnel.open()) {
-            // It may have been REGISTERED that came by UDP: nobody has left the tunnel yet.
-            host.network_changed(now, |route, _| route.link == Link::Tunnel(opened.id));
-        }
-        order
-    }
-
-    /// LEASE by UDP, while a tunnel is used, if it is time to try that again; and where it goes.
-    pub(super) fn test_udp(&mut self, now: Instant, rng: &mut Generator) -> Option<(Link, Vec<u8>)> {
-        let Some((lease, Link::Tunnel(_))) = &mut self.leased else {
-            return None;
-        };
-        let tries = self.tunnel.take_test(now)?;
-        let addresses = &self.server.addresses;
-        let address = addresses.get(tries.checked_rem(addresses.len())?)?;
-        Some((Link::Udp(*address), lease.elsewhere(now, rng)?))
-    }
-
-    /// The tunnel is open.
-    pub(super) fn on_tunnel_opened(&mut self, now: Instant, host: &mut Host, (id, at): (TunnelId, SocketAddr)) {
-        let Some(link) = self.tunnel.on_opened(now, id, at) else {
-            return;
-        };
-        if let Some((lease, before @ Link::Udp(_))) = &mut self.leased
-            && lease.silent_since().is_some()
-        {
-            let relay = std::mem::replace(before, link);
-            lease.on_moved(now);
-            self.tunnel.on_used(now);
-            // The handles there are of the lease's former address (RCH-17).
-            host.network_changed(now, |route, _| route.link == relay && route.handle.is_some());
-        }
-        match &self.state {
-            State::Asking(_) => host.add_hints(now, &self.server.eid, &[Route::over(link)]),
-            State::Pausing(_) => self.retry(now),
-            State::Settled | State::Over => {}
-        }
-    }
-
-    /// The tunnel is closed, or could not be opened: what went through it goes by UDP, until there is another.
-    pub(super) fn on_tunnel_closed(&mut self, now: Instant, host: &mut Host, why: TunnelEnd, rng: &mut Generator) {
-        let Some(gone) = self.tunnel.on_closed(now, why, rng) else {
-            return;
-        };
-        if let Some((lease, at)) = self.leased.as_mut().filter(|(_, at)| *at == gone) {
-            match self.server.addresses.first() {
-                Some(address) => {
-                    *at = Link::Udp(*address);
-                    lease.on_moved(now);
-                }
-                None => self.begin_anew(now),
-            }
-        }
-        host.network_changed(now, |route, _| route.link == gone);
-    }
-
-    /// An answer to LEASE has come over a link: if it is another one than before, the server is spoken to by it now.
-    pub(super) fn on_answered(&mut self, now: Instant, host: &mut Host, link: Link) {
-        let Some((_, at)) = &mut self.leased else {
-            return;
-        };
-        let before = std::mem::replace(at, link);
-        self.tunnel.on_heard(link);
-        if before != link {
-            host.network_changed(now, |route, _| route.link == before);
-        }
     }
 }
 

@@ -58,6 +58,8 @@ pub enum Over {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RegistrationState {
+    /// It is not needed: the host leases at others, which its EID chooses (RCH-43).
+    Idle,
     /// The name of the server is being looked up.
     Resolving,
     /// The server is asked for the first time, or again after it was registered.

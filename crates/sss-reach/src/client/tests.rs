@@ -45,7 +45,7 @@ impl Leased {
         };
         let mut client = Client::new(
             at(0),
-            Vec::new(),
+            (Vec::new(), Homes::new(&eid, &[], LeaseAt::Two)),
             <_>::default(),
             <_>::default(),
             Generator::new(&[6; 32]),

@@ -16,6 +16,7 @@ use super::*;
 use crate::server::RelayLimits;
 
 mod counts;
+mod many;
 mod mapped;
 mod near;
 mod relayed;
@@ -221,6 +222,7 @@ impl World {
             nat,
             RendezvousConfig {
                 servers: servers.to_vec(),
+                lease_at: LeaseAt::Two,
                 register,
                 relay: self.relay.1,
                 spraying: self.sockets.spraying,
