@@ -15,6 +15,7 @@ pub(crate) fn absence(unfound: Unfound) -> Absence {
         Status::Unreachable => Absence::Unreachable,
         Status::TooMany => Absence::TooMany,
         Status::NotAllowed => Absence::NotAllowed,
+        Status::Elsewhere => Absence::NeverSeen,
         Status::NoLease | Status::Ok => Absence::NoServer,
     }
 }

@@ -12,6 +12,7 @@ mod mapped;
 mod outside;
 mod own;
 mod punch;
+mod referral;
 mod registration;
 mod report;
 mod spray;
@@ -33,6 +34,7 @@ pub(crate) use homes::Homes;
 pub use homes::LeaseAt;
 pub use mapped::Proof;
 pub use own::{LocalAddress, RelayUse};
+pub use referral::{Referral, StaleReferral};
 pub use registration::ServerAddress;
 pub use report::{Over, Registration, RegistrationError, RegistrationState, TunnelEnd};
 pub(crate) use spray::Spray;
@@ -65,6 +67,8 @@ pub(crate) struct Client {
     heard: (u64, u8),
     /// Peers, and servers that have named a way to them: the latest last.
     found: VecDeque<(Eid, Eid)>,
+    /// Peers that were asked for where another server has said, and what came of it: the latest last.
+    referrals: VecDeque<Referral>,
     /// The time when handles were last looked through.
     swept: Instant,
     rng: Generator,
@@ -92,6 +96,7 @@ impl Client {
                 Register {
                     instance,
                     is_veiled: relay == RelayUse::Always,
+                    follows: true,
                     ..register
                 },
                 relay,
@@ -108,6 +113,7 @@ impl Client {
             introduced: Introduced::default(),
             heard: (0, 0),
             found: VecDeque::new(),
+            referrals: VecDeque::new(),
             swept: now,
             rng,
             outbox: VecDeque::new(),
@@ -159,7 +165,8 @@ impl Client {
 
     /// The state of each registration, in the order in which they were wanted.
     pub(crate) fn report(&self) -> Vec<Registration> {
-        self.registrations.iter().map(Tried::report).collect()
+        let named = |tried: &&Tried| !tried.is_named();
+        self.registrations.iter().filter(named).map(Tried::report).collect()
     }
 
     pub(crate) fn next_timer(&self) -> Option<Instant> {

@@ -33,6 +33,8 @@ struct Visit {
     eid: Eid,
     /// A record, as far as it has come.
     record: Vec<u8>,
+    /// The record is whole, and its answer waits for the directory.
+    waits: bool,
 }
 
 /// State of a visit.
@@ -43,6 +45,15 @@ enum Served {
     Done,
     /// It has said what makes no sense.
     Malformed,
+}
+
+/// Fate of a record.
+enum Answered {
+    Yes,
+    /// It is no request.
+    No,
+    /// The directory was asked first.
+    NotYet,
 }
 
 impl Desk {
@@ -81,7 +92,12 @@ impl Desk {
             }
             self.counts.insert(eid, others + 1);
             let record = Vec::new();
-            self.visits.insert(stream, Visit { eid, record });
+            let visit = Visit {
+                eid,
+                record,
+                waits: false,
+            };
+            self.visits.insert(stream, visit);
             self.serve(now, host, registrar, stream);
         }
     }
@@ -102,6 +118,15 @@ impl Desk {
         }
         host.stream(stream).release();
         self.leave(stream);
+    }
+
+    /// The directory has answered: goes on with those who have waited for it.
+    pub(crate) fn resume(&mut self, now: Instant, host: &mut Host, registrar: &mut Registrar) {
+        let waiting = self.visits.iter().filter(|(_, visit)| visit.waits);
+        let waiting: Vec<StreamId> = waiting.map(|(stream, _)| *stream).collect();
+        for stream in waiting {
+            self.serve(now, host, registrar, stream);
+        }
     }
 
     fn leave(&mut self, stream: StreamId) {
@@ -126,14 +151,31 @@ impl Visit {
                 Poll::Ready(Err(_)) => return Served::Done,
                 Poll::Ready(Ok(())) => {}
             }
+            if self.waits {
+                let record = std::mem::take(&mut self.record);
+                match self.answer(now, host, registrar, stream, &record) {
+                    Answered::Yes => self.waits = false,
+                    Answered::No => return Served::Malformed,
+                    Answered::NotYet => {
+                        self.record = record;
+                        return Served::Waits;
+                    }
+                }
+            }
             let room = (MAX_RECORD + 1).saturating_sub(self.record.len());
             match host.stream(stream).poll_read(now, room) {
                 Poll::Pending => return Served::Waits,
                 Poll::Ready(Ok(ReadOutcome::Chunk(bytes))) => self.record.extend_from_slice(&bytes),
                 Poll::Ready(Ok(ReadOutcome::Mark)) => {
                     let record = std::mem::take(&mut self.record);
-                    if !self.answer(now, host, registrar, stream, &record) {
-                        return Served::Malformed;
+                    match self.answer(now, host, registrar, stream, &record) {
+                        Answered::Yes => {}
+                        Answered::No => return Served::Malformed,
+                        Answered::NotYet => {
+                            self.record = record;
+                            self.waits = true;
+                            return Served::Waits;
+                        }
                     }
                 }
                 Poll::Ready(Ok(_) | Err(_)) if self.record.is_empty() => return Served::Done,
@@ -145,7 +187,7 @@ impl Visit {
         }
     }
 
-    /// Returns false if the record is no request.
+    /// Answers a record.
     fn answer(
         &self,
         now: Instant,
@@ -153,21 +195,22 @@ impl Visit {
         registrar: &mut Registrar,
         stream: StreamId,
         record: &[u8],
-    ) -> bool {
+    ) -> Answered {
         let path = host.channel_info(stream.peer()).and_then(|info| {
             let (Route { link, handle }, local) = (info.route, info.local);
             handle.is_none().then_some(Path { link, local })
         });
         let Some(path) = path else {
             // The channel is gone: nobody is there to hear it. Or a relay is in between.
-            return true;
+            return Answered::Yes;
         };
-        match registrar.request(now, (&self.eid, path), record) {
+        match registrar.ask(now, (&self.eid, path), record, self.waits) {
             // If it cannot be written, the next step finds out why.
-            Ok(answer) => drop(host.stream(stream).write_record(&answer)),
-            Err(_) => return false,
+            Ok(Some(answer)) => drop(host.stream(stream).write_record(&answer)),
+            Ok(None) => return Answered::NotYet,
+            Err(_) => return Answered::No,
         }
-        true
+        Answered::Yes
     }
 }
 

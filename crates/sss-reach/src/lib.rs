@@ -24,8 +24,8 @@ mod rendezvous;
 pub mod server;
 
 pub use client::{
-    LeaseAt, LocalAddress, Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse, ServerAddress,
-    SocketOrder, SprayOutcome, SprayReport, SprayRole, Spraying, TunnelEnd, TunnelOrder,
+    LeaseAt, LocalAddress, Over, Proof, Referral, Registration, RegistrationError, RegistrationState, RelayUse,
+    ServerAddress, SocketOrder, SprayOutcome, SprayReport, SprayRole, Spraying, StaleReferral, TunnelEnd, TunnelOrder,
 };
 pub use dropped::Dropped;
 pub use path::Path;

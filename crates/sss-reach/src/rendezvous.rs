@@ -22,13 +22,13 @@ use sss_wire::reach::{Kind, RELAY};
 
 use crate::Dropped;
 use crate::client::{
-    Client, Homes, LeaseAt, LocalAddress, Registration, RelayUse, ServerAddress, SocketOrder, Spray, SprayReport,
-    Spraying, TunnelEnd, TunnelOrder,
+    Client, Homes, LeaseAt, LocalAddress, Referral, Registration, RelayUse, ServerAddress, SocketOrder, Spray,
+    SprayReport, Spraying, TunnelEnd, TunnelOrder,
 };
 use crate::desk::Desk;
 use crate::mdns;
 use crate::path::Path;
-use crate::server::{Registrar, ServerConfig, ServerStats};
+use crate::server::{DirectoryAnswer, DirectoryOrder, Registrar, ServerConfig, ServerStats};
 use forwards::Forwards;
 
 /// Hosts that wait to be looked for on the local network.
@@ -164,6 +164,34 @@ impl Rendezvous {
         }
     }
 
+    /// The server that this host is shares a directory with others, which reach it at that address (RCH-44). The
+    /// directory counts as away until [`DirectoryAnswer::Up`] has come.
+    pub fn open_directory(&mut self, host: &Host, address: SocketAddr) {
+        if let Some((registrar, _)) = &mut self.server {
+            registrar.open_directory(host.eid(), address);
+        }
+    }
+
+    /// The next thing that is to be done in the directory: to be asked for when [`Self::has_directory_orders`] says so.
+    pub fn poll_directory_order(&mut self, now: Instant) -> Option<DirectoryOrder> {
+        self.server.as_mut()?.0.poll_directory_order(now)
+    }
+
+    /// Returns whether something is to be done in the directory.
+    pub fn has_directory_orders(&self) -> bool {
+        self.server
+            .as_ref()
+            .is_some_and(|(registrar, _)| registrar.has_directory_orders())
+    }
+
+    /// The directory has answered. It may say what it likes: nothing of that is believed before it is checked.
+    pub fn on_directory(&mut self, now: Instant, host: &mut Host, answers: Vec<DirectoryAnswer>) {
+        if let Some((registrar, _)) = &mut self.server {
+            registrar.on_directory(now, answers);
+        }
+        self.work(now, host);
+    }
+
     /// Servers with which this host has a lease, and its address as each of them sees it.
     pub fn observed(&mut self) -> Vec<(Eid, SocketAddr)> {
         self.client.as_mut().map(Client::observed).unwrap_or_default()
@@ -180,6 +208,12 @@ impl Rendezvous {
             .as_ref()
             .map(|client| client.found_by(eid))
             .unwrap_or_default()
+    }
+
+    /// The latest server that another one has named for a peer, and what came of it (RCH-44): of late, and not for more
+    /// than 64 peers.
+    pub fn referral(&self, eid: &Eid) -> Option<Referral> {
+        self.client.as_ref().and_then(|client| client.referral(eid))
     }
 
     /// More addresses of a server, such as those of a name that was looked up.
@@ -355,6 +389,11 @@ impl Rendezvous {
             if let Some((registrar, _)) = &mut self.server {
                 registrar.on_timer(now);
             }
+        }
+        if let Some((registrar, desk)) = &mut self.server
+            && registrar.take_news()
+        {
+            desk.resume(now, host, registrar);
         }
         let mut has_sent = false;
         let (client, server) = (&mut self.client, &mut self.server);

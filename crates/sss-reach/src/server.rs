@@ -6,6 +6,7 @@
 //! [`Registrar::poll_transmit`] gives what is to be sent.
 
 mod crowds;
+mod directory;
 mod gone;
 mod introducing;
 mod introductions;
@@ -15,6 +16,7 @@ mod observer;
 mod quotas;
 mod rate;
 mod recovery;
+mod referring;
 mod relay;
 mod tokens;
 
@@ -23,12 +25,13 @@ use std::fmt;
 
 use sss_crypto::Generator;
 use sss_proto::Instant;
-use sss_wire::reach::bodies::{LeaseOk, Notice, Status};
+use sss_wire::reach::bodies::{LeaseOk, Notice, Status, Unfound};
 use sss_wire::reach::records::{MAX_TOKENS, Register, Registered, Request, outcome, way};
 use sss_wire::reach::{self, Kind, Packet, Sealed};
 use sss_wire::{Eid, Malformed};
 use zeroize::Zeroizing;
 
+pub use directory::{DirectoryAnswer, DirectoryOrder, DirectoryStats, LIFE, MAX_LISTED};
 pub use quotas::Quotas;
 pub use rate::Rate;
 pub use relay::{RelayLimits, Run, Unrelayed};
@@ -36,8 +39,10 @@ pub use relay::{RelayLimits, Run, Unrelayed};
 use crate::Dropped;
 use crate::keys::LeaseKey;
 use crate::path::Path;
+use directory::Directory;
 use introductions::{Due, Introductions};
-use leases::{Deed, Leases, Message, Taken};
+use leases::{Deed, Instance, Leases, Message, Taken};
+use referring::Wait;
 use relay::Relay;
 use tokens::{Bearer, Tokens};
 
@@ -95,6 +100,8 @@ pub struct ServerStats {
     pub refused: u64,
     /// The port beside its own where it says how NATs behave (RCH-28); 0 if there is none.
     pub other_port: u16,
+    /// The directory that it shares with others, if there is one (RCH-44).
+    pub directory: DirectoryStats,
 }
 
 /// A registration server, without IO.
@@ -111,6 +118,8 @@ pub struct Registrar {
     stats: ServerStats,
     /// Another port, at which it says how it sees a host (RCH-28); 0 if there is none.
     other_port: u16,
+    /// The directory that it shares with other servers.
+    directory: Option<Directory>,
 }
 
 impl fmt::Debug for Registrar {
@@ -138,6 +147,7 @@ impl Registrar {
             outbox: VecDeque::new(),
             stats: ServerStats::default(),
             other_port: 0,
+            directory: None,
         }
     }
 
@@ -154,6 +164,10 @@ impl Registrar {
             introductions: self.introductions.len() as u64,
             handles: self.relay.as_ref().map_or(0, Relay::len) as u64,
             other_port: self.other_port,
+            directory: self
+                .directory
+                .as_ref()
+                .map_or(DirectoryStats::default(), |all| all.stats),
             ..self.stats
         }
     }
@@ -165,13 +179,18 @@ impl Registrar {
 
     /// Returns when [`Self::on_timer`] is to be called next.
     pub fn next_timer(&self) -> Option<Instant> {
-        let timers = [self.leases.next_timer(), self.introductions.next_timer()];
+        let directory = self.directory.as_ref().and_then(Directory::next_timer);
+        let timers = [self.leases.next_timer(), self.introductions.next_timer(), directory];
         timers.into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub fn on_timer(&mut self, now: Instant) {
         self.leases.on_timer(now);
+        if let Some(directory) = &mut self.directory {
+            directory.on_timer(now);
+            self.answer_callers(now);
+        }
         if let Some(relay) = &mut self.relay {
             relay.sweep(now);
         }
@@ -209,33 +228,74 @@ impl Registrar {
         (eid, path): (&Eid, impl Into<Path>),
         record: &[u8],
     ) -> Result<Vec<u8>, Malformed> {
-        let path = path.into();
+        let answer = self.ask(now, (eid, path.into()), record, false)?;
+        Ok(answer.unwrap_or_else(|| outcome(&Unfound::because(Status::NeverSeen))))
+    }
+
+    /// As [`Self::request`], and `None` as long as the directory has not answered: then the same is to be asked again
+    /// when [`Self::take_news`] says so, with `is_counted`.
+    ///
+    /// # Errors
+    /// As [`Self::request`].
+    pub(crate) fn ask(
+        &mut self,
+        now: Instant,
+        (eid, path): (&Eid, Path),
+        record: &[u8],
+        is_counted: bool,
+    ) -> Result<Option<Vec<u8>>, Malformed> {
         let request = Request::decode(record)?;
+        Ok(self.answer(now, (eid, path), request, is_counted).ok())
+    }
+
+    /// Returns whether the directory has answered something since this was asked.
+    pub(crate) fn take_news(&mut self) -> bool {
+        self.directory.as_mut().is_some_and(Directory::take_news)
+    }
+
+    fn answer(
+        &mut self,
+        now: Instant,
+        (eid, path): (&Eid, Path),
+        request: Request,
+        is_counted: bool,
+    ) -> Result<Vec<u8>, Wait> {
         let answer = match request {
             _ if self.config.allow.as_ref().is_some_and(|allow| !allow(eid)) => Err(Status::NotAllowed),
             Request::Register(register) => self.register(now, (eid, path), &register),
             Request::Lookup(_) | Request::Search(_) if self.leases.living(now, eid).next().is_none() => {
                 Err(Status::NoLease)
             }
-            Request::Lookup(of) if self.leases.may(now, eid, Deed::Lookup) => {
-                Ok(match self.leases.find(now, &of, None) {
-                    Ok(_) => outcome(Status::Ok, 0),
-                    Err(unfound) => outcome(unfound.status, unfound.since),
-                })
+            Request::Lookup(of) if is_counted || self.leases.may(now, eid, Deed::Lookup) => {
+                let unfound = match self.leases.find(now, &of, None) {
+                    Ok(_) => Unfound::because(Status::Ok),
+                    Err(unfound) => {
+                        let caller = self.leases.following(now, eid);
+                        self.refer(now, &caller, &of, unfound, true)?
+                    }
+                };
+                Ok(outcome(&unfound))
             }
-            Request::Search(search) if self.leases.may(now, eid, Deed::Lookup) => {
-                Ok(self.leases.search(now, &search).encode())
+            Request::Search(search) if is_counted || self.leases.may(now, eid, Deed::Lookup) => {
+                Ok(self.search(now, &search)?.encode())
             }
             Request::Lookup(_) | Request::Search(_) => Err(Status::TooMany),
             Request::Connect(call) => {
                 let outcome = self.on_call(now, (eid, path), &call);
+                let outcome = match outcome {
+                    Ok(way) => Ok(way),
+                    Err(unfound) => {
+                        let name = call.instance;
+                        Err(self.refer(now, &Instance { eid: *eid, name }, &call.eid, unfound, is_counted)?)
+                    }
+                };
                 self.stats.refused = self.stats.refused.saturating_add(u64::from(outcome.is_err()));
                 Ok(way(&outcome))
             }
         };
         Ok(answer.unwrap_or_else(|status| {
             self.stats.refused = self.stats.refused.saturating_add(1);
-            outcome(status, 0)
+            outcome(&Unfound::because(status))
         }))
     }
 
@@ -246,6 +306,7 @@ impl Registrar {
             address: path.end(),
         };
         self.leases.register(now, (&bearer, path), register)?;
+        self.publish(now, eid, true);
         let tokens = (0..MAX_TOKENS)
             .map(|_| self.tokens.issue(now, &bearer, &mut self.rng))
             .collect();
@@ -337,13 +398,17 @@ impl Registrar {
             match self.leases.take(now, &bearer, message) {
                 Taken::Old => return Err(Dropped::Old),
                 Taken::Superseded => notice.is_superseded = true,
-                Taken::NoRoom | Taken::Left => ttl = 0,
+                Taken::NoRoom | Taken::Left => {
+                    ttl = 0;
+                    self.publish(now, &bearer.eid, false);
+                }
                 Taken::Elsewhere => {}
                 Taken::Stale => notice.is_forgotten = true,
                 Taken::Renewed { is_forgotten } => {
                     notice.is_forgotten = is_forgotten;
                     echo_to = mapped::echo_to(from, lease.mapped);
                     self.stats.renewed = self.stats.renewed.saturating_add(1);
+                    self.publish(now, &bearer.eid, false);
                     if let Some((introduction, status)) = lease.answer {
                         self.on_answer(now, &bearer.instance(), &introduction, status);
                     }

@@ -45,6 +45,15 @@ pub(super) struct Calls {
     all: VecDeque<Call>,
     /// Peers that were not found, why, and how often they were asked for; 0 if they are not to be asked for again.
     failed: VecDeque<(Eid, Absence, u32)>,
+    /// Servers that others have named and that were of no use, and what they have said.
+    stale: VecDeque<(Referred, Unfound)>,
+}
+
+/// A peer that is asked for at a server that another one has named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Referred {
+    pub(super) peer: Eid,
+    pub(super) server: Eid,
 }
 
 /// A peer that is looked for.
@@ -89,6 +98,10 @@ struct Question {
     is_put_off: bool,
     /// The server has answered something else since it was asked: it is there.
     is_heard: bool,
+    /// Another server has named this one (RCH-44).
+    is_referred: bool,
+    /// That it has failed was told.
+    is_told: bool,
 }
 
 enum State {
@@ -228,6 +241,36 @@ impl Calls {
         }
     }
 
+    /// The peer of an introduction, and whether it is asked for at a server that no other one has named.
+    pub(super) fn peer(&self, introduction: &[u8; 8]) -> Option<(Eid, bool)> {
+        self.all.iter().find_map(|call| {
+            let mut questions = call.questions.iter();
+            let question = questions.find(|question| question.introduction == *introduction)?;
+            Some((call.eid, !question.is_referred))
+        })
+    }
+
+    /// The peer of an introduction is asked for at another server too.
+    pub(super) fn refer(&mut self, now: Instant, (introduction, server): (&[u8; 8], Eid), rng: &mut Generator) {
+        let is_it = |call: &&mut Call| call.questions.iter().any(|other| other.introduction == *introduction);
+        let Some(call) = self.all.iter_mut().find(is_it) else {
+            return;
+        };
+        if !call.questions.iter().any(|question| question.server == server) {
+            call.others.retain(|other| *other != server);
+            call.began = now;
+            call.questions.push(Question {
+                is_referred: true,
+                ..Question::new(now, server, rng)
+            });
+        }
+    }
+
+    /// A server that was named by another and is of no use.
+    pub(super) fn take_stale(&mut self) -> Option<(Referred, Unfound)> {
+        self.stale.pop_front()
+    }
+
     /// A peer that is not to be found, and why.
     pub(super) fn take_failed(&mut self) -> Option<(Eid, Absence, u32)> {
         self.failed.pop_front()
@@ -266,6 +309,7 @@ impl Calls {
                 }
             }
             call.ask_others(now, rng);
+            self.stale.extend(call.take_stale());
         }
         let failed = &mut self.failed;
         self.all.retain_mut(|call| {
@@ -275,6 +319,8 @@ impl Calls {
             // All have forgotten the introductions. As long as nothing was answered, they are asked anew.
             if is_old && call.greeting.is_some() {
                 call.began = now;
+                // Where others have sent this host, they do so again.
+                call.questions.retain(|question| !question.is_referred);
                 call.questions
                     .iter_mut()
                     .for_each(|question| *question = Question::new(now, question.server, rng));
@@ -352,6 +398,24 @@ impl Call {
             greeting: self.greeting.as_ref(),
         };
         (about, &mut self.questions)
+    }
+
+    /// Servers that others have named and that have just failed.
+    fn take_stale(&mut self) -> Vec<(Referred, Unfound)> {
+        let peer = self.eid;
+        let untold = self
+            .questions
+            .iter_mut()
+            .filter(|question| !question.is_told && question.is_referred);
+        let stale = untold.filter_map(|question| match &question.state {
+            State::Failed(unfound) => {
+                question.is_told = true;
+                let server = question.server;
+                Some((Referred { peer, server }, *unfound))
+            }
+            _ => None,
+        });
+        stale.collect()
     }
 
     /// Asks the other servers too, once those that are asked have not found the peer, or have said nothing for a while.
@@ -433,6 +497,8 @@ impl Question {
             ways: 0,
             is_put_off: false,
             is_heard: false,
+            is_referred: false,
+            is_told: false,
         }
     }
 

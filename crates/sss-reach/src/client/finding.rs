@@ -61,6 +61,9 @@ impl Client {
                 .into_iter()
                 .map(|(link, packet)| Datagram::new(Route::over(link), packet)),
         );
+        while let Some((referred, unfound)) = self.calls.take_stale() {
+            self.note_stale(&referred, &unfound);
+        }
         while let Some((eid, absence, times)) = self.calls.take_failed() {
             host.unfound(now, &eid, absence);
             // An attempt that goes on where the peer was, or may be, goes on asking.
@@ -122,9 +125,11 @@ impl Client {
             Ok(way) => Ok(admissible(ip, way).ok_or(Dropped::Unwelcome)?),
             Err(unfound) => Err(unfound),
         };
-        let found = Found { outcome, ..*found };
+        let found = &Found { outcome, ..*found };
+        let followed = self.follow(now, (server, link), found, host);
+        let found = followed.as_ref().unwrap_or(found);
         let is_direct = self.own.relay.best() == RouteClass::Direct;
-        match self.calls.on_found(now, &found, is_direct, &mut self.rng) {
+        match self.calls.on_found(now, found, is_direct, &mut self.rng) {
             Answered::Way(eid, way, is_greeted) => {
                 self.note_found(eid, server);
                 let by_relay = self.relayed(now, host, (link, way.handle));

@@ -117,6 +117,7 @@ impl Client {
                 self.orders.extend(order);
             }
         }
+        self.registrations.retain(|tried| !tried.is_forgotten());
     }
 
     /// Returns when another server takes the place of one, or one is let go.

@@ -16,6 +16,7 @@ use super::*;
 use crate::server::RelayLimits;
 
 mod counts;
+mod elsewhere;
 mod many;
 mod mapped;
 mod near;
@@ -101,6 +102,10 @@ struct World {
     far: (usize, Duration),
     tunnels: tunnels::Tunnels,
     sockets: spray::Sockets,
+    /// The directory that servers share.
+    directory: Option<elsewhere::Store>,
+    /// A server to which the directory says something else of each host.
+    chain: Option<(usize, Vec<u8>)>,
     /// Number of the run, where keys and random numbers are to be others in each.
     seed: u64,
 }
@@ -125,6 +130,8 @@ impl World {
             far: (0, Duration::ZERO),
             tunnels: tunnels::Tunnels::default(),
             sockets: spray::Sockets::default(),
+            directory: None,
+            chain: None,
             seed: 0,
         }
     }
@@ -357,7 +364,7 @@ impl World {
                 Output::Wake(at) => {
                     node.wake = at;
                     self.obey(n);
-                    if self.obey_sockets(n) {
+                    if self.obey_sockets(n) || self.obey_directory(n) {
                         continue;
                     }
                     return;

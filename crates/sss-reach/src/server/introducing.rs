@@ -69,6 +69,20 @@ impl Registrar {
             Taken::NoRoom => Err(Unfound::because(Status::TooMany)),
             Taken::Elsewhere | Taken::Stale | Taken::Left | Taken::Superseded => Err(Unfound::because(Status::NoLease)),
         };
+        let caller = bearer.instance();
+        let outcome = match outcome {
+            Ok(way) => Ok(way),
+            Err(unfound) => match self.refer(now, &caller, &connect.eid, unfound, false) {
+                Ok(unfound) => Err(unfound),
+                // The answer goes when the directory has answered.
+                Err(_) => {
+                    if let Some(directory) = &mut self.directory {
+                        directory.note_caller(connect.eid, caller, connect.introduction);
+                    }
+                    return Ok(());
+                }
+            },
+        };
         if outcome.is_err() {
             self.stats.refused = self.stats.refused.saturating_add(1);
         }
@@ -245,7 +259,7 @@ impl Registrar {
     }
 
     /// The way to a registered host, and the key of its lease.
-    fn registered(&self, now: Instant, instance: &Instance) -> Option<(Path, LeaseKey)> {
+    pub(super) fn registered(&self, now: Instant, instance: &Instance) -> Option<(Path, LeaseKey)> {
         let lease = self.leases.get(now, instance)?;
         Some((lease.path, self.tokens.lease_key(instance)))
     }

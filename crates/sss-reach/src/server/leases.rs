@@ -18,6 +18,7 @@ use super::gone::Gone;
 use super::mapped::is_proven;
 use super::rate::{Bucket, Rate};
 use super::recovery::Recovery;
+use super::referring::statement;
 use super::tokens::Bearer;
 use crate::path::Path;
 use lease::{Listing, State};
@@ -140,10 +141,7 @@ impl Leases {
 
     /// The reason why a host that nobody has heard of is not found (RCH-1).
     fn never_seen(&self, now: Instant) -> Unfound {
-        Unfound {
-            status: Status::NeverSeen,
-            since: self.recovery.seconds(now),
-        }
+        Unfound::since(Status::NeverSeen, self.recovery.seconds(now))
     }
 
     /// Number of leases.
@@ -190,10 +188,36 @@ impl Leases {
         }
         let remembered = self.of(eid).iter().filter(visible).map(|lease| lease.heard);
         let since = remembered.chain(self.gone.since(eid)).max();
-        Err(since.map_or(self.never_seen(now), |since| Unfound {
-            status: Status::Offline,
-            since: seconds(now.since(since)),
+        Err(since.map_or(self.never_seen(now), |since| {
+            Unfound::since(Status::Offline, seconds(now.since(since)))
         }))
+    }
+
+    /// What a host that wants to be found says of itself: the latest of its instances, one that is listed before others.
+    /// `None` if there is none.
+    pub(super) fn statement(&self, now: Instant, eid: &Eid) -> Option<Register> {
+        let visible = |lease: &&Lease| lease.is_visible();
+        self.living(now, eid).find(visible)?;
+        let listed = self.living(now, eid).rev().find_map(|lease| lease.listing.as_ref());
+        Some(match listed {
+            Some(listing) => statement(Visibility::Listed, &listing.words, &listing.profile),
+            None => statement(Visibility::Known, "", ""),
+        })
+    }
+
+    /// An instance of a host that asks where an answer sends it, if there is one.
+    pub(super) fn following(&self, now: Instant, eid: &Eid) -> Instance {
+        let lease = self.living(now, eid).find(|lease| lease.follows);
+        Instance {
+            eid: *eid,
+            name: lease.map(|lease| lease.instance).unwrap_or_default(),
+        }
+    }
+
+    /// Hosts that want to be found.
+    pub(super) fn visible(&self, now: Instant) -> Vec<Eid> {
+        let is_visible = |eid: &&Eid| self.living(now, eid).any(Lease::is_visible);
+        self.hosts.keys().filter(is_visible).copied().collect()
     }
 
     /// The host has not answered NOTIFY.
@@ -228,6 +252,7 @@ impl Leases {
             visibility: register.visibility,
             is_complete: true,
             is_veiled: register.is_veiled,
+            follows: register.follows,
             listing,
             ..Lease::new(now, bearer, path)
         };

@@ -74,6 +74,7 @@ impl Client {
         visibility: Visibility,
     ) -> Result<Self, Unfound> {
         let register = Register {
+            follows: false,
             instance,
             visibility,
             is_veiled: false,
@@ -202,12 +203,7 @@ fn a_host_is_found_as_long_as_its_lease_lasts_and_then_said_to_be_offline() {
     server.on_timer(at(89_999));
     let three = Client::new(&mut server, at(89_999), 3);
     assert_eq!(three.lookup(&mut server, at(89_999), &one.eid), Ok(()));
-    let offline = |since| {
-        Err(Unfound {
-            status: Status::Offline,
-            since,
-        })
-    };
+    let offline = |since| Err(Unfound::since(Status::Offline, since));
     assert_eq!(three.lookup(&mut server, at(90_000), &one.eid), offline(60));
     server.on_timer(at(100_000));
     assert_eq!(server.stats().leases, 1);
@@ -233,10 +229,7 @@ fn a_server_that_was_restarted_says_so_for_half_a_lease() {
         two.renew(&mut server, at(ms));
         two.lookup(&mut server, at(ms), &eid(9)).unwrap_err()
     };
-    let lately = |since| Unfound {
-        status: Status::NeverSeen,
-        since,
-    };
+    let lately = |since| Unfound::since(Status::NeverSeen, since);
     assert_eq!([0, 900, 2500, 29_999].map(&mut asked), [1, 1, 2, 29].map(lately));
     assert_eq!(asked(30_000), unfound(Status::NeverSeen));
 }
@@ -939,10 +932,7 @@ fn a_lease_that_is_given_up_does_not_come_back_by_a_packet_from_before() {
     first.presence = Presence::Leaving;
     first.renew(&mut server, at(10));
     assert_eq!(server.packet(at(20), first.at, &before), Err(Dropped::Old));
-    let offline = Unfound {
-        status: Status::Offline,
-        since: 1,
-    };
+    let offline = Unfound::since(Status::Offline, 1);
     assert_eq!(caller.lookup(&mut server, at(1020), &eid(1)), Err(offline));
     // Said again, because the answer was lost, it is answered again.
     assert_eq!(first.renew(&mut server, at(30)).ttl, 0);

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sss_crypto::schedule;
 use sss_proto::Instant;
 use sss_wire::reach::bodies::{
-    Connect, Found, Lease, LeaseOk, MappedPort, Notice, Notify, Presence, Status, Unfound, Way,
+    Connect, Elsewhere, Found, Lease, LeaseOk, MappedPort, Notice, Notify, Presence, Status, Unfound, Way,
 };
 use sss_wire::reach::records::{self, Call, Entries, Register, Registered, Request, Search, Visibility};
 use sss_wire::reach::{Packet, Sealed};
@@ -59,7 +59,15 @@ fn lease_key(value: &Value) -> LeaseKey {
 fn unfound(fields: &Value) -> Option<Unfound> {
     let status = Status::try_from(number::<u8>(fields, "status")).unwrap();
     let since = number(fields, "since");
-    (status != Status::Ok).then_some(Unfound { status, since })
+    let elsewhere = maybe(fields, "server", eid).map(|server| Elsewhere {
+        server,
+        address: text(fields, "address").parse().unwrap(),
+    });
+    (status != Status::Ok).then_some(Unfound {
+        status,
+        since,
+        elsewhere,
+    })
 }
 
 fn way(fields: &Value) -> Way {
@@ -84,6 +92,7 @@ fn request(vector: &Value) -> Request {
                 _ => Visibility::Listed,
             },
             is_veiled: number::<u8>(fields, "flags") & 4 != 0,
+            follows: number::<u8>(fields, "flags") & 8 != 0,
             words: text(fields, "words").to_owned(),
             profile: text(fields, "profile").to_owned(),
         }),
@@ -151,9 +160,8 @@ fn records_are_those_of_the_vectors() {
             "outcome" => {
                 let read = records::read_outcome(&hex).unwrap();
                 assert_eq!(read.err(), unfound, "{vector}");
-                let since = unfound.map_or(0, |unfound| unfound.since);
-                let status = unfound.map_or(Status::Ok, |unfound| unfound.status);
-                assert_eq!(records::outcome(status, since), hex, "{vector}");
+                let unfound = unfound.unwrap_or(Unfound::because(Status::Ok));
+                assert_eq!(records::outcome(&unfound), hex, "{vector}");
             }
             "registered" => match Registered::decode(&hex).unwrap() {
                 Err(read) => assert_eq!(Some(read), unfound, "{vector}"),

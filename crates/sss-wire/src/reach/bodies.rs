@@ -27,6 +27,8 @@ pub enum Status {
     NotAllowed = 6,
     /// Whoever asks has no lease.
     NoLease = 7,
+    /// Another server knows the host (RCH-44).
+    Elsewhere = 8,
 }
 
 impl TryFrom<u8> for Status {
@@ -42,6 +44,7 @@ impl TryFrom<u8> for Status {
             5 => Self::TooMany,
             6 => Self::NotAllowed,
             7 => Self::NoLease,
+            8 => Self::Elsewhere,
             _ => return Err(Malformed("an unknown status")),
         })
     }
@@ -342,12 +345,68 @@ pub struct Unfound {
     /// Seconds since it was last heard of, if it is [`Status::Offline`]; or since the server was restarted, if it is
     /// [`Status::NeverSeen`] and that was so lately that not all hosts have leased again; else 0.
     pub since: u32,
+    /// The server that knows the host, if it is [`Status::Elsewhere`].
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// Another server, which knows a host (RCH-44).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Elsewhere {
+    /// Its name.
+    pub server: Eid,
+    /// Its address.
+    pub address: SocketAddr,
 }
 
 impl Unfound {
     /// This reason, without a time.
     pub const fn because(status: Status) -> Self {
-        Self { status, since: 0 }
+        Self::since(status, 0)
+    }
+
+    /// This reason, with so many seconds.
+    pub const fn since(status: Status, since: u32) -> Self {
+        Self {
+            status,
+            since,
+            elsewhere: None,
+        }
+    }
+
+    /// Another server knows the host.
+    pub const fn elsewhere(other: Elsewhere) -> Self {
+        Self {
+            status: Status::Elsewhere,
+            since: 0,
+            elsewhere: Some(other),
+        }
+    }
+
+    /// Writes it.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.status as u8);
+        out.extend_from_slice(&self.since.to_be_bytes());
+        if let (Status::Elsewhere, Some(other)) = (self.status, &self.elsewhere) {
+            out.extend_from_slice(other.server.as_bytes());
+            out.extend_from_slice(&address_bytes(other.address));
+        }
+    }
+
+    /// Reads what is behind a status that is none of success.
+    pub(super) fn decode(status: Status, reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let since = reader.u32()?;
+        let elsewhere = match status {
+            Status::Elsewhere => Some(Elsewhere {
+                server: eid(reader)?,
+                address: address(reader)?,
+            }),
+            _ => None,
+        };
+        Ok(Self {
+            status,
+            since,
+            elsewhere,
+        })
     }
 }
 
@@ -374,23 +433,22 @@ impl Found {
 
 /// Writes the way to a host, or why there is none.
 pub(super) fn put_found(out: &mut Vec<u8>, outcome: &Result<Way, Unfound>) {
-    let (status, since) = match outcome {
-        Ok(_) => (Status::Ok, 0),
-        Err(unfound) => (unfound.status, unfound.since),
-    };
-    out.push(status as u8);
-    out.extend_from_slice(&since.to_be_bytes());
-    if let Ok(way) = outcome {
-        way.encode(out);
+    match outcome {
+        Ok(way) => {
+            Unfound::because(Status::Ok).encode(out);
+            way.encode(out);
+        }
+        Err(unfound) => unfound.encode(out),
     }
 }
 
 /// Reads the way to a host, or why there is none.
 pub(super) fn found(reader: &mut Reader<'_>) -> Result<Result<Way, Unfound>, Malformed> {
-    let (status, since) = (Status::try_from(reader.u8()?)?, reader.u32()?);
+    let status = Status::try_from(reader.u8()?)?;
+    let unfound = Unfound::decode(status, reader)?;
     Ok(match status {
         Status::Ok => Ok(Way::decode(reader)?),
-        _ => Err(Unfound { status, since }),
+        _ => Err(unfound),
     })
 }
 

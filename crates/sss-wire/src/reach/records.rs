@@ -42,6 +42,8 @@ pub struct Register {
     pub visibility: Visibility,
     /// Set if nobody is to be told where it is (RCH-38).
     pub is_veiled: bool,
+    /// Set if answers may name another server (RCH-44).
+    pub follows: bool,
     /// Words under which it is listed, if it is, with spaces between them.
     pub words: String,
     /// Text about itself.
@@ -50,6 +52,8 @@ pub struct Register {
 
 /// The flag of REGISTER by which the server is asked to tell nobody where the host is (RCH-38).
 const VEILED: u8 = 4;
+/// The flag of REGISTER by which a host says that it asks where an answer sends it (RCH-44).
+const FOLLOWS: u8 = 8;
 
 impl Register {
     fn flags(&self) -> u8 {
@@ -58,7 +62,9 @@ impl Register {
             Visibility::Known => 1,
             Visibility::Listed => 3,
         };
-        visibility | if self.is_veiled { VEILED } else { 0 }
+        let veiled = if self.is_veiled { VEILED } else { 0 };
+        let follows = if self.follows { FOLLOWS } else { 0 };
+        visibility | veiled | follows
     }
 
     /// Returns whether a server takes it: not too many words, nor one that is too long, nor too much text.
@@ -230,6 +236,7 @@ fn register(reader: &mut Reader<'_>) -> Result<Register, Malformed> {
         instance,
         visibility,
         is_veiled: flags & VEILED != 0,
+        follows: flags & FOLLOWS != 0,
         words,
         profile,
     })
@@ -342,10 +349,10 @@ impl Entries {
     }
 }
 
-/// Answer to LOOKUP, and to whatever is refused: a status, and the time.
-pub fn outcome(status: Status, since: u32) -> Vec<u8> {
-    let mut out = vec![status as u8];
-    out.extend_from_slice(&since.to_be_bytes());
+/// Answer to LOOKUP, and to whatever is refused: a status, the time, and another server if one is named.
+pub fn outcome(unfound: &Unfound) -> Vec<u8> {
+    let mut out = Vec::new();
+    unfound.encode(&mut out);
     out
 }
 
@@ -382,8 +389,7 @@ fn refused(reader: &mut Reader<'_>) -> Result<Option<Unfound>, Malformed> {
     if status == Status::Ok {
         return Ok(None);
     }
-    let since = reader.u32()?;
-    Ok(Some(Unfound { status, since }))
+    Unfound::decode(status, reader).map(Some)
 }
 
 fn text(bytes: &[u8]) -> Result<String, Malformed> {

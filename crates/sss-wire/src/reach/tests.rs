@@ -4,7 +4,9 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::bodies::{Connect, Found, Lease, LeaseOk, MappedPort, Notice, Notify, Presence, Status, Unfound, Way};
+use super::bodies::{
+    Connect, Elsewhere, Found, Lease, LeaseOk, MappedPort, Notice, Notify, Presence, Status, Unfound, Way,
+};
 use super::records::{Call, Entries, Register, Registered, Request, Search, Visibility};
 use super::*;
 use crate::Eid;
@@ -24,7 +26,16 @@ fn any_address() -> impl Strategy<Value = SocketAddr> {
 }
 
 fn any_status() -> impl Strategy<Value = Status> {
-    (1_u8..8).prop_map(|byte| Status::try_from(byte).unwrap())
+    (1_u8..9).prop_map(|byte| Status::try_from(byte).unwrap())
+}
+
+fn unfound(status: Status, since: u32, server: Eid, address: SocketAddr) -> Unfound {
+    let elsewhere = (status == Status::Elsewhere).then_some(Elsewhere { server, address });
+    Unfound {
+        status,
+        since,
+        elsewhere,
+    }
 }
 
 fn any_way() -> impl Strategy<Value = Way> {
@@ -50,13 +61,14 @@ fn any_request() -> impl Strategy<Value = Request> {
         Just(Visibility::Known),
         Just(Visibility::Listed)
     ];
-    let wish = (visibility, any::<bool>());
+    let wish = (visibility, any::<bool>(), any::<bool>());
     let register = (any::<[u8; 8]>(), wish, vec("[a-zé]{1,20}", 0..=16), "\\PC{0,200}").prop_map(
-        |(instance, (visibility, is_veiled), words, profile)| {
+        |(instance, (visibility, is_veiled, follows), words, profile)| {
             Request::Register(Register {
                 instance,
                 visibility,
                 is_veiled,
+                follows,
                 words: words.join(" "),
                 profile,
             })
@@ -110,7 +122,7 @@ proptest! {
         let notify = Notify { boot, introduction, way, hello: &hello };
         let plaintext = notify.encode();
         prop_assert_eq!(Notify::decode(&plaintext), Ok(notify));
-        let outcome = if flags[0] { Ok(way) } else { Err(Unfound { status, since: rtt }) };
+        let outcome = if flags[0] { Ok(way) } else { Err(unfound(status, rtt, eid, address)) };
         let found = Found { introduction, outcome };
         prop_assert_eq!(Found::decode(&found.encode()), Ok(found));
     }
@@ -127,8 +139,8 @@ proptest! {
         prop_assert_eq!(Request::decode(&request.encode()), Ok(request));
         let registered = Registered { boot: [7; 8], ttl: 60, address, key, tokens, other_port: 7758 };
         prop_assert_eq!(Registered::decode(&registered.encode()), Ok(Ok(registered)));
-        let unfound = Unfound { status, since };
-        let refused = records::outcome(status, since);
+        let unfound = unfound(status, since, Eid::from_public_key(&key), address);
+        let refused = records::outcome(&unfound);
         prop_assert_eq!(records::read_outcome(&refused), Ok(Err(unfound)));
         prop_assert_eq!(Registered::decode(&refused), Ok(Err(unfound)));
         prop_assert_eq!(Entries::decode(&refused), Ok(Err(unfound)));

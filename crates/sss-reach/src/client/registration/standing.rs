@@ -1,5 +1,6 @@
 //! Standing of a server with this host: whether it leases there, as what, and for how long (RCH-43).
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use sss_crypto::Generator;
@@ -31,6 +32,8 @@ pub(super) struct Standing {
     is_silent: bool,
     /// Number of the latest packet of a lease there.
     pub(super) counter: u64,
+    /// Nobody but another server has named it (RCH-44).
+    is_named: bool,
 }
 
 impl Standing {
@@ -44,6 +47,7 @@ impl Standing {
             relayed: None,
             is_silent: false,
             counter: 0,
+            is_named: false,
         }
     }
 }
@@ -56,6 +60,31 @@ impl Registration {
         idle.standing.is_home = false;
         idle.standing.until = Some(now);
         idle
+    }
+
+    /// A server that another one has named: it is forgotten when it is not needed any more.
+    pub(in crate::client) fn named(now: Instant, server: super::ServerAddress) -> Self {
+        let mut named = Self::idle(now, server);
+        named.standing.is_named = true;
+        named
+    }
+
+    /// Returns whether nobody but another server has named it.
+    pub(in crate::client) fn is_named(&self) -> bool {
+        self.standing.is_named
+    }
+
+    /// Returns whether it is one that was named, and is not needed any more.
+    pub(in crate::client) fn is_forgotten(&self) -> bool {
+        self.standing.is_named && matches!(self.state, State::Idle)
+    }
+
+    /// Another server says where this one is: as long as it does not answer, that is where it is tried.
+    pub(in crate::client) fn be_at(&mut self, now: Instant, address: SocketAddr) {
+        if self.standing.is_named && self.leased.is_none() && !self.server.addresses.contains(&address) {
+            self.server.addresses = vec![address];
+            self.retry(now);
+        }
     }
 
     /// This host leases there, and is to be found there.
@@ -138,6 +167,7 @@ impl Registration {
             false => Register {
                 instance: own.register.instance,
                 is_veiled: own.register.is_veiled,
+                follows: own.register.follows,
                 ..Register::default()
             },
         }

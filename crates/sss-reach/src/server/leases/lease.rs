@@ -28,6 +28,8 @@ pub(in crate::server) struct Lease {
     pub(super) is_complete: bool,
     /// Nobody is to be told where it is (RCH-38).
     pub(in crate::server) is_veiled: bool,
+    /// It asks where an answer sends it (RCH-44).
+    pub(in crate::server) follows: bool,
     /// The port of its address that a router lets in for it, and that it has proven; 0 if there is none (RCH-25).
     pub(super) mapped: u16,
     pub(super) listing: Option<Box<Listing>>,
@@ -68,6 +70,7 @@ impl Lease {
             state: State::Heard,
             is_complete: false,
             is_veiled: false,
+            follows: false,
             mapped: 0,
             listing: None,
         }
