@@ -161,6 +161,7 @@ const MODULES: &[(&str, Layers)] = &[
         &[
             &[
                 "desk",
+                "directory::desk",
                 "driver::addresses",
                 "driver::clock",
                 "driver::notices",
@@ -173,7 +174,7 @@ const MODULES: &[(&str, Layers)] = &[
             ],
             &["driver::wakers", "hint", "mdns::desk"],
             &["error", "shared"],
-            &["redaction", "waiting"],
+            &["directory", "redaction", "waiting"],
             &["tls", "tls_absent"],
             &["driver", "identity", "link", "mapping", "mdns", "rendezvous"],
             &["peer"],

@@ -183,6 +183,23 @@ impl Caller {
 
     /// Says more where the servers may be what is wrong.
     async fn explained(&self, error: impl Failure, (eid, watch): (&Eid, &Watch<'_>)) -> Error {
+        let is_unfound = error.absence().is_some();
+        let error = self.explained_by_servers(error, (eid, watch)).await;
+        let referral = self.host.referral(eid).filter(|_| is_unfound);
+        match referral.and_then(|told| told.failure.map(|why| (why, told))) {
+            None => error,
+            Some((why, told)) => {
+                let by = self.servers.iter().find(|server| server.eid == told.by);
+                let by = by.map_or_else(|| told.by.to_string(), |server| server.place.to_string());
+                let (server, address) = (told.server, told.address);
+                error.and(&format!(
+                    "the server {by} says that the server {server}@{address} knows the host, and {why}"
+                ))
+            }
+        }
+    }
+
+    async fn explained_by_servers(&self, error: impl Failure, (eid, watch): (&Eid, &Watch<'_>)) -> Error {
         let (absence, is_silent) = (error.absence(), error.is_silent());
         let is_relayed = self.relay_only || error.is_relayed();
         let error = error.explained();
@@ -243,16 +260,23 @@ impl Caller {
             return;
         }
         let found_by = servers::found_by(&self.host, &eid, &self.servers);
-        if found_by.is_empty() || is_at(&target.places, route).await {
+        // Another server may have been named for this.
+        let finders = self.host.found_by(&eid);
+        let referral = self.host.referral(&eid).filter(|told| finders.contains(&told.server));
+        let named = referral.filter(|_| found_by.is_empty());
+        let named = named.map(|told| (told.server, told.address));
+        if found_by.is_empty() && named.is_none() || is_at(&target.places, route).await {
             return;
         }
-        let places: Vec<_> = found_by.iter().map(|server| server.place.to_string()).collect();
+        let mut places: Vec<_> = found_by.iter().map(|server| server.place.to_string()).collect();
+        places.extend(named.map(|(_, address)| address.to_string()));
         let by = match &places[..] {
             [place] => format!("the server {place}"),
             _ => format!("one of the servers {}", places.join(", ")),
         };
         if output.is_json() {
-            let servers: Vec<_> = found_by.iter().map(ToString::to_string).collect();
+            let mut servers: Vec<_> = found_by.iter().map(ToString::to_string).collect();
+            servers.extend(named.map(|(server, address)| format!("{server}@{address}")));
             let fact = json!({
                 "event": "found",
                 "eid": eid.to_string(),

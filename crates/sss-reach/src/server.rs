@@ -31,7 +31,7 @@ use sss_wire::reach::{self, Kind, Packet, Sealed};
 use sss_wire::{Eid, Malformed};
 use zeroize::Zeroizing;
 
-pub use directory::{DirectoryAnswer, DirectoryOrder, DirectoryStats, LIFE, MAX_LISTED};
+pub use directory::{DirectoryAnswer, DirectoryOrder, DirectoryStats, LIFE, MAX_LISTED, is_listed_under};
 pub use quotas::Quotas;
 pub use rate::Rate;
 pub use relay::{RelayLimits, Run, Unrelayed};

@@ -476,6 +476,8 @@ impl HostBuilder {
         self.config.seeks = self.wishes.is_any();
         let tls = self.wishes.listen()?;
         let other = self.wishes.serve.as_ref().and_then(|_| bind_other(socket.local_addr()));
+        #[cfg(feature = "redis")]
+        let directory = self.wishes.serve.as_mut().and_then(|server| server.directory.take());
         let (rendezvous, unresolved) = self.wishes.split(&identity.key());
         if !rendezvous.register.is_legal() {
             return Err(BuildError::Listing);
@@ -499,6 +501,10 @@ impl HostBuilder {
             other,
         };
         rendezvous::look_up(unresolved, host.shared());
+        #[cfg(feature = "redis")]
+        if let Some(directory) = directory {
+            crate::directory::start(host.shared(), directory, &host.local_addrs());
+        }
         #[cfg(feature = "port-mapping")]
         if let Some(ports) = ports {
             mapping::start(host.shared(), ports);

@@ -338,6 +338,8 @@ impl Driver {
                 Output::Wake(at) => {
                     #[cfg(feature = "mdns")]
                     self.shared.seek_on_lan(inner);
+                    #[cfg(feature = "redis")]
+                    self.shared.order_directory(inner);
                     orders = inner.tunnel_orders();
                     sockets = inner.socket_orders();
                     if inner.phase == Lifecycle::ShuttingDown && inner.core.is_idle() {

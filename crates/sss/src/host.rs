@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sss_proto::{HostStats, ListenError, is_lan};
-use sss_reach::Registration;
 use sss_reach::server::ServerStats;
+use sss_reach::{Referral, Registration};
 use sss_wire::Eid;
 use tokio::time::{Instant, timeout_at};
 
@@ -219,6 +219,12 @@ impl Host {
     /// The registration servers that have named a way to a peer of late; of the latest thousand peers.
     pub fn found_by(&self, eid: &Eid) -> Vec<Eid> {
         self.handle.call(|inner, _| inner.rendezvous.found_by(eid))
+    }
+
+    /// The latest registration server that another one has named for a peer, and what came of it (RCH-44): of late, and
+    /// not for more than 64 peers.
+    pub fn referral(&self, eid: &Eid) -> Option<Referral> {
+        self.handle.call(|inner, _| inner.rendezvous.referral(eid))
     }
 
     /// Returns what the registration server that this host is has done. `None` if it is none.

@@ -97,6 +97,8 @@ mod builder;
 mod connect;
 #[cfg(any(feature = "port-mapping", feature = "mdns"))]
 mod desk;
+#[cfg(feature = "redis")]
+mod directory;
 mod driver;
 mod error;
 mod explain;
@@ -166,6 +168,8 @@ pub use tls::{TlsLimits, TlsServer};
 #[cfg(feature = "tls")]
 pub use tunnels::TunnelStats;
 
+#[cfg(feature = "redis")]
+pub use directory::{RedisDirectory, RedisUrlError};
 pub use sss_crypto::Suite;
 pub use sss_proto::{
     Absence, AcceptedBy, BadSetting, ChannelInfo, CloseReason, Congestion, DatagramError, DatagramFate, DatagramStats,
@@ -174,7 +178,7 @@ pub use sss_proto::{
     Refusal, RelayHandle, Route, RouteClass, Seen, SendState, SocketId, StreamId, StreamInfo, StreamLimits,
     SubtreeInfo, TreeNode, Tried, TunnelId, Waits, WindowConfig, WriteError,
 };
-pub use sss_reach::server::{Quotas, Rate, RelayLimits, ServerStats};
+pub use sss_reach::server::{DirectoryStats, Quotas, Rate, RelayLimits, ServerStats};
 pub use sss_reach::{
     LeaseAt, Mapping, Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse, SprayOutcome,
     SprayReport, SprayRole, Spraying, TunnelEnd, Verdict,

@@ -48,6 +48,8 @@ pub struct RendezvousServer {
     is_restart: bool,
     #[cfg(feature = "tls")]
     tls: Option<crate::tls::TlsServer>,
+    #[cfg(feature = "redis")]
+    pub(crate) directory: Option<crate::directory::RedisDirectory>,
 }
 
 impl RendezvousServer {
@@ -74,6 +76,15 @@ impl RendezvousServer {
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: crate::tls::TlsServer) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Shares a directory with other servers, each with an identity and an address of its own: whoever asks one of them
+    /// for a host that another one knows is sent there (RCH-44). As long as Redis does not answer, each serves its own
+    /// hosts (RCH-45); [`ServerStats::directory`](crate::ServerStats) tells.
+    #[cfg(feature = "redis")]
+    pub fn redis(mut self, directory: crate::directory::RedisDirectory) -> Self {
+        self.directory = Some(directory);
         self
     }
 

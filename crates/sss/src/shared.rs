@@ -55,6 +55,9 @@ pub(crate) struct Shared {
     /// Set by a host that uses mDNS.
     #[cfg(feature = "mdns")]
     mdns: OnceLock<MdnsDesk>,
+    /// Used by a registration server that shares a directory.
+    #[cfg(feature = "redis")]
+    pub(crate) directory: crate::directory::desk::DirectoryDesk,
 }
 
 /// State under the lock.
@@ -282,6 +285,8 @@ impl Shared {
             desk: OnceLock::new(),
             #[cfg(feature = "mdns")]
             mdns: OnceLock::new(),
+            #[cfg(feature = "redis")]
+            directory: crate::directory::desk::DirectoryDesk::default(),
         }
     }
 
@@ -355,6 +360,14 @@ impl Shared {
     #[cfg(feature = "port-mapping")]
     pub(crate) fn desk(&self) -> Option<&Arc<Desk<MappingReport>>> {
         self.desk.get().map(HostsDesk::desk)
+    }
+
+    /// Says so if there are orders for the directory. Seldom any.
+    #[cfg(feature = "redis")]
+    pub(crate) fn order_directory(&self, inner: &Inner) {
+        if inner.rendezvous.has_directory_orders() {
+            self.directory.notify();
+        }
     }
 
     /// Sets the desk for mDNS.

@@ -103,6 +103,36 @@ fn page((stats, tunnels): (ServerStats, u64)) -> String {
             stats.notified,
             "Packets that told a host of an introduction",
         ),
+        (
+            "directory_up",
+            u64::from(stats.directory.is_up),
+            "1 if the directory that servers share answers",
+        ),
+        (
+            "directory_asked_total",
+            stats.directory.asked,
+            "Questions to the directory",
+        ),
+        (
+            "directory_unanswered_total",
+            stats.directory.unanswered,
+            "Questions that the directory has not answered",
+        ),
+        (
+            "directory_malformed_total",
+            stats.directory.malformed,
+            "Entries of the directory that were not believed",
+        ),
+        (
+            "directory_written_total",
+            stats.directory.written,
+            "Entries written into the directory",
+        ),
+        (
+            "referred_total",
+            stats.directory.referred,
+            "Callers sent to another server",
+        ),
         ("refused_total", stats.refused, "Requests and calls that were refused"),
         (
             "dropped_total",

@@ -1,5 +1,7 @@
 //! `sss rendezvous`: a registration server.
 
+#[cfg_attr(not(feature = "redis"), path = "rendezvous/directory_absent.rs")]
+mod directory;
 #[cfg_attr(not(feature = "tls"), path = "rendezvous/tunnels_absent.rs")]
 mod tunnels;
 
@@ -34,6 +36,7 @@ Examples:
   sss rendezvous --relay             carries packets where nothing else works
   sss rendezvous --relay --tls [::]:443  also where UDP is blocked
   sss rendezvous --stats 60          tells each minute what it does
+  sss rendezvous --redis redis://10.0.0.9 --public-addr 203.0.113.5  one of several
 
 Run it where everybody can reach it by UDP. It prints `listening EID@IP:PORT`
 for each of its addresses, then what others give to use it:
@@ -87,6 +90,11 @@ pub(crate) struct RendezvousArgs {
     /// Let Prometheus read what the server does at http://ADDR/metrics; whoever reaches that address can
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
+    /// Share a directory in Redis with other servers, each with its own identity and --public-addr: a host that has
+    /// registered with one of them is found by those who know another. Without --public-addr, others are sent to the
+    /// first address that is printed. Redis does not encrypt: keep it in a network that is yours
+    #[arg(long, value_name = "URL")]
+    pub(crate) redis: Option<String>,
     /// The address that others give, as HOST or HOST:PORT, where it is another than this machine's (may be given
     /// several times)
     #[arg(long, value_name = "HOST[:PORT]", value_parser = public)]
@@ -106,6 +114,7 @@ pub(crate) async fn run(args: RendezvousArgs, output: Output) -> Result<(), Erro
         None => None,
     };
     let tls = tunnels::wanted(&args)?;
+    let shared = directory::wanted(&args).await?;
     let has_run = identity::exists(args.identity.as_deref());
     let identity = identity::load(args.identity.as_deref(), output)?;
     let builder = || {
@@ -123,6 +132,7 @@ pub(crate) async fn run(args: RendezvousArgs, output: Output) -> Result<(), Erro
             None => server,
         };
         let server = tunnels::with(server, tls.clone());
+        let server = directory::with(server, shared.clone());
         let builder = Host::builder().identity(identity.clone()).answer_probes(true);
         builder.serve_rendezvous(server)
     };
@@ -138,6 +148,7 @@ pub(crate) async fn run(args: RendezvousArgs, output: Output) -> Result<(), Erro
     if let Some(allowed) = &allowed {
         output.note(format!("{} may use it", count(allowed.len() as u64, "host")));
     }
+    tokio::spawn(directory::watch(host.clone(), shared, output));
     interrupt::is_awaited();
     tokio::select! {
         () = interrupt::requested() => {}
@@ -232,6 +243,8 @@ fn tell(host: &Host, output: Output) {
         "relayed_bytes": stats.relayed_bytes,
         "not_relayed": stats.unrelayed,
         "tunnels": tunnels::open(host),
+        "directory": stats.directory.is_used.then_some(stats.directory.is_up),
+        "referred": stats.directory.referred,
     });
     output.prose_aside(text(&stats) + &tunnels::text(host), &fact);
 }
@@ -250,6 +263,10 @@ fn text(stats: &ServerStats) -> String {
         let pairs = count(stats.handles / 2, "pair");
         let bytes = size(stats.relayed_bytes);
         text += &format!("; {packets} of {bytes} relayed, {pairs} now, {} not", stats.unrelayed);
+    }
+    if stats.directory.is_used {
+        let away = if stats.directory.is_up { "" } else { ", directory away" };
+        text += &format!("; {} sent to other servers{away}", stats.directory.referred);
     }
     text
 }

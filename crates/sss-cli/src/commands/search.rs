@@ -67,7 +67,7 @@ type Hosts = BTreeMap<Eid, (String, Vec<String>)>;
 #[derive(Default)]
 struct Found {
     hosts: Hosts,
-    /// Servers that may list more in a while: they were restarted a short time ago.
+    /// Servers that may list more in a while: they were restarted a short time ago, or their directory is away.
     partial: Vec<String>,
 }
 
@@ -116,7 +116,9 @@ pub(crate) async fn run(mut args: SearchArgs, output: Output) -> Result<(), Erro
     let _ = host.close_within(FAREWELL).await;
     let Found { hosts, partial } = found?;
     for server in partial {
-        let text = format!("{server} was restarted a short time ago: hosts that are not back there yet are missing");
+        let text = format!(
+            "{server} was restarted a short time ago, or does not hear of other servers' hosts: some may be missing"
+        );
         output.machine(&[json!({"event": "note", "text": text})]);
         output.note(text);
     }

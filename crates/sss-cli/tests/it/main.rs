@@ -23,6 +23,8 @@ mod outage;
 mod package;
 mod places;
 mod post_quantum;
+#[cfg(feature = "redis")]
+mod redis;
 mod rendezvous;
 mod resume;
 mod services;

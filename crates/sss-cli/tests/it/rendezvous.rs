@@ -13,8 +13,8 @@ use crate::json_table;
 use crate::support::{Home, Ran};
 
 /// A process that runs until it is stopped, and what it prints.
-struct Running {
-    child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     out: BufReader<ChildStdout>,
 }
 
@@ -42,7 +42,7 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -55,15 +55,15 @@ impl Drop for Running {
 }
 
 /// A registration server at a port of its own.
-struct Server {
+pub(crate) struct Server {
     home: Home,
-    running: Running,
+    pub(crate) running: Running,
     /// EID and address.
-    at: String,
+    pub(crate) at: String,
 }
 
 impl Server {
-    fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         Self::start_of(Home::new(), "127.0.0.1:0", args)
     }
 
@@ -82,26 +82,26 @@ impl Server {
         Self { home, running, at }
     }
 
-    fn eid(&self) -> &str {
+    pub(crate) fn eid(&self) -> &str {
         self.at.split_once('@').unwrap().0
     }
 
-    fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         self.at.split_once('@').unwrap().1
     }
 }
 
 /// A directory with a file `one`, served, and registered with a server.
-struct Found {
+pub(crate) struct Found {
     dir: PathBuf,
-    running: Running,
-    eid: String,
+    pub(crate) running: Running,
+    pub(crate) eid: String,
     address: String,
     ticket: Option<String>,
 }
 
 impl Found {
-    fn start(home: &Home, server: &str, args: &[&str]) -> Self {
+    pub(crate) fn start(home: &Home, server: &str, args: &[&str]) -> Self {
         let dir = home.dir("source");
         fs::write(dir.join("one"), "1").unwrap();
         let mut command = home.command();

@@ -129,7 +129,7 @@ impl Record {
             return Err(Malformed("an entry that leads nowhere, or is too long"));
         }
         match Request::decode(rest)? {
-            Request::Register(register) if register.visibility != Visibility::Hidden => Ok(Self {
+            Request::Register(register) if is_statement(&register) => Ok(Self {
                 at: Elsewhere { server, address },
                 register,
             }),
@@ -142,6 +142,17 @@ impl Record {
         let mut words = self.register.words.split(' ');
         self.register.visibility == Visibility::Listed && words.any(|listed| listed == word)
     }
+}
+
+/// Returns whether it says what others are to know, and nothing else.
+fn is_statement(register: &Register) -> bool {
+    let is_bare = register.instance == [0; 8] && !register.is_veiled && !register.follows;
+    is_bare && register.visibility != Visibility::Hidden
+}
+
+/// Returns whether an entry is one of a host that is listed under a word.
+pub fn is_listed_under(entry: &[u8], word: &str) -> bool {
+    Record::decode(entry).is_ok_and(|record| record.is_under(word))
 }
 
 /// Answer to a question, as far as there is one.
