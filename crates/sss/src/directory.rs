@@ -125,7 +125,7 @@ impl Task {
                 Err(why) => why,
             };
             if !std::mem::replace(&mut is_told, true) {
-                tracing::warn!(place = %self.place, %why, "the directory does not answer, trying on");
+                tracing::info!(place = %self.place, %why, "the directory does not answer, trying on");
             }
             if self.tell(vec![DirectoryAnswer::Down]).is_err() {
                 return;

@@ -117,7 +117,7 @@ pub(crate) async fn run(mut args: SearchArgs, output: Output) -> Result<(), Erro
     let Found { hosts, partial } = found?;
     for server in partial {
         let text = format!(
-            "{server} was restarted a short time ago, or does not hear of other servers' hosts: some may be missing"
+            "{server} was restarted a short time ago, or does not hear of other servers' hosts: perhaps some are missing"
         );
         output.machine(&[json!({"event": "note", "text": text})]);
         output.note(text);
