@@ -30,8 +30,8 @@ use sss_wire::reach::bodies::{Notify, Status, Way};
 use sss_wire::reach::records::{Register, Visibility};
 use sss_wire::reach::{Kind, Leg, Packet, Punch, Sealed};
 
-pub(crate) use homes::Homes;
 pub use homes::LeaseAt;
+pub(crate) use homes::Servers;
 pub use mapped::Proof;
 pub use own::{LocalAddress, RelayUse};
 pub use referral::{Referral, StaleReferral};
@@ -45,6 +45,7 @@ use crate::Dropped;
 use crate::path::{NOWHERE, Path};
 use callee::Callee;
 use calls::Calls;
+use finding::Found;
 use introduced::Introduced;
 use own::Own;
 use punch::Punched;
@@ -60,15 +61,11 @@ const MAX_INTRODUCTIONS: u8 = 20;
 pub(crate) struct Client {
     own: Own,
     registrations: Vec<Tried>,
-    homes: Homes,
     calls: Calls,
     introduced: Introduced<Callee>,
     /// Introductions in the present second.
     heard: (u64, u8),
-    /// Peers, and servers that have named a way to them: the latest last.
-    found: VecDeque<(Eid, Eid)>,
-    /// Peers that were asked for where another server has said, and what came of it: the latest last.
-    referrals: VecDeque<Referral>,
+    found: Found,
     /// The time when handles were last looked through.
     swept: Instant,
     rng: Generator,
@@ -84,7 +81,7 @@ impl Client {
     /// here.
     pub(crate) fn new(
         now: Instant,
-        (servers, homes): (Vec<ServerAddress>, Homes),
+        servers: Servers,
         (register, relay): (Register, RelayUse),
         spray: Spray,
         mut rng: Generator,
@@ -100,20 +97,13 @@ impl Client {
                     ..register
                 },
                 relay,
+                servers.homes.clone(),
             ),
-            registrations: servers
-                .into_iter()
-                .map(|server| match homes.is_first(&server.eid) {
-                    true => Tried::new(now, server),
-                    false => Tried::idle(now, server),
-                })
-                .collect(),
-            homes,
+            registrations: servers.registrations(now),
             calls: Calls::default(),
             introduced: Introduced::default(),
             heard: (0, 0),
-            found: VecDeque::new(),
-            referrals: VecDeque::new(),
+            found: Found::default(),
             swept: now,
             rng,
             outbox: VecDeque::new(),
@@ -522,15 +512,18 @@ impl Client {
     }
 }
 
+/// Returns whether an address is nearer than the server that has told it (RCH-14).
+fn is_nearer(server: Option<IpAddr>, address: SocketAddr) -> bool {
+    server.is_none_or(|server| AddressScope::from(address.ip()) < AddressScope::from(server))
+}
+
 /// Way that the server at an address has told a host, as the host may use it (RCH-14): an address nearer than the
 /// server itself is none. `None` if the way names one where nothing can be sent to one host.
 fn admissible(server: Option<IpAddr>, way: Way) -> Option<Way> {
-    let is_near = |ip: IpAddr| server.is_none_or(|server| AddressScope::from(ip) < AddressScope::from(server));
     if way.address == NOWHERE {
         return Some(way);
     }
-    let is_usable = sss_proto::is_usable(&way.address.into());
-    is_usable.then(|| match is_near(way.address.ip()) {
+    sss_proto::is_usable(&way.address.into()).then(|| match is_nearer(server, way.address) {
         true => Way {
             address: NOWHERE,
             mapped: 0,

@@ -22,7 +22,7 @@ use sss_wire::reach::{Kind, RELAY};
 
 use crate::Dropped;
 use crate::client::{
-    Client, Homes, LeaseAt, LocalAddress, Referral, Registration, RelayUse, ServerAddress, SocketOrder, Spray,
+    Client, LeaseAt, LocalAddress, Referral, Registration, RelayUse, ServerAddress, Servers, SocketOrder, Spray,
     SprayReport, Spraying, TunnelEnd, TunnelOrder,
 };
 use crate::desk::Desk;
@@ -114,8 +114,8 @@ impl Rendezvous {
         let servers = config.servers;
         let client = (!servers.is_empty()).then(|| {
             let spray = Spray::new(now, host, (config.spraying, config.relay));
-            let homes = Homes::new(&host.eid(), &servers, config.lease_at);
-            Client::new(now, (servers, homes), (config.register, config.relay), spray, rng)
+            let servers = Servers::new(&host.eid(), servers, config.lease_at);
+            Client::new(now, servers, (config.register, config.relay), spray, rng)
         });
         Ok(Self {
             client,

@@ -1,7 +1,7 @@
 //! The directory that several registration servers share, in Redis (RCH-44, RCH-45).
 //!
 //! One task for each server that has one takes the core's orders, as many at once as there are, and brings the answers.
-//! If Redis is away it tries again, after longer and longer pauses, and the core knows that it is. Nothing of what Redis
+//! If Redis is away it tries again, after longer and longer pauses, and the core knows that it is. Nothing of what it
 //! says is believed here: the core reads it.
 
 pub(crate) mod desk;
@@ -59,7 +59,8 @@ impl RedisDirectory {
         Ok(Self { client, public: None })
     }
 
-    /// Sets the address where hosts reach this server. Default: the first of [`Host::local_addrs`](crate::Host::local_addrs).
+    /// Sets the address where hosts reach this server. Default: the first of
+    /// [`Host::local_addrs`](crate::Host::local_addrs).
     pub fn public(mut self, address: SocketAddr) -> Self {
         self.public = Some(address);
         self

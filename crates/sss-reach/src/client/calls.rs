@@ -1,5 +1,7 @@
 //! Calls: peers that this host looks for at its servers (RCH-11, RCH-12).
 
+mod referred;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use super::punch::{Punched, Punching};
 use super::registration::Registration;
 use crate::absence::absence;
 use crate::path::NOWHERE;
+pub(super) use referred::Referred;
 
 /// Calls at a time: what is beyond fails.
 const MAX: usize = 1024;
@@ -47,13 +50,6 @@ pub(super) struct Calls {
     failed: VecDeque<(Eid, Absence, u32)>,
     /// Servers that others have named and that were of no use, and what they have said.
     stale: VecDeque<(Referred, Unfound)>,
-}
-
-/// A peer that is asked for at a server that another one has named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Referred {
-    pub(super) peer: Eid,
-    pub(super) server: Eid,
 }
 
 /// A peer that is looked for.
@@ -138,8 +134,8 @@ pub(super) enum Answered {
 }
 
 impl Calls {
-    /// Looks for a peer at the first of these servers, and at the others if that is in vain. What was asked with another
-    /// greeting is of an attempt that is over.
+    /// Looks for a peer at the first of these servers, and at the others if that is in vain. What was asked with
+    /// another greeting is of an attempt that is over.
     pub(super) fn begin(
         &mut self,
         now: Instant,
@@ -212,7 +208,7 @@ impl Calls {
         }
     }
 
-    /// What a server is asked.
+    /// Questions to a server.
     fn at(&mut self, server: &Eid) -> impl Iterator<Item = &mut Question> {
         let all = self.all.iter_mut().flat_map(|call| &mut call.questions);
         all.filter(move |question| question.server == *server)
@@ -239,36 +235,6 @@ impl Calls {
         if let Some(call) = self.all.iter_mut().find(|call| call.eid == *eid) {
             call.greeting = None;
         }
-    }
-
-    /// The peer of an introduction, and whether it is asked for at a server that no other one has named.
-    pub(super) fn peer(&self, introduction: &[u8; 8]) -> Option<(Eid, bool)> {
-        self.all.iter().find_map(|call| {
-            let mut questions = call.questions.iter();
-            let question = questions.find(|question| question.introduction == *introduction)?;
-            Some((call.eid, !question.is_referred))
-        })
-    }
-
-    /// The peer of an introduction is asked for at another server too.
-    pub(super) fn refer(&mut self, now: Instant, (introduction, server): (&[u8; 8], Eid), rng: &mut Generator) {
-        let is_it = |call: &&mut Call| call.questions.iter().any(|other| other.introduction == *introduction);
-        let Some(call) = self.all.iter_mut().find(is_it) else {
-            return;
-        };
-        if !call.questions.iter().any(|question| question.server == server) {
-            call.others.retain(|other| *other != server);
-            call.began = now;
-            call.questions.push(Question {
-                is_referred: true,
-                ..Question::new(now, server, rng)
-            });
-        }
-    }
-
-    /// A server that was named by another and is of no use.
-    pub(super) fn take_stale(&mut self) -> Option<(Referred, Unfound)> {
-        self.stale.pop_front()
     }
 
     /// A peer that is not to be found, and why.
@@ -398,24 +364,6 @@ impl Call {
             greeting: self.greeting.as_ref(),
         };
         (about, &mut self.questions)
-    }
-
-    /// Servers that others have named and that have just failed.
-    fn take_stale(&mut self) -> Vec<(Referred, Unfound)> {
-        let peer = self.eid;
-        let untold = self
-            .questions
-            .iter_mut()
-            .filter(|question| !question.is_told && question.is_referred);
-        let stale = untold.filter_map(|question| match &question.state {
-            State::Failed(unfound) => {
-                question.is_told = true;
-                let server = question.server;
-                Some((Referred { peer, server }, *unfound))
-            }
-            _ => None,
-        });
-        stale.collect()
     }
 
     /// Asks the other servers too, once those that are asked have not found the peer, or have said nothing for a while.

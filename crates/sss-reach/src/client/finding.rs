@@ -5,13 +5,22 @@ use std::collections::VecDeque;
 use sss_proto::{Absence, Datagram, Host, Instant, Link, Route, RouteClass};
 use sss_wire::Eid;
 use sss_wire::reach::Sealed;
-use sss_wire::reach::bodies::Found;
+use sss_wire::reach::bodies;
 
 use super::calls::{Answered, Missing};
 use super::registration::Registration as Tried;
-use super::{Client, admissible};
+use super::{Client, Referral, admissible};
 use crate::Dropped;
 use crate::path::{NOWHERE, Path};
+
+/// Peers that were found, or not.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Each with a server that has named a way to it: the latest last.
+    by: VecDeque<(Eid, Eid)>,
+    /// Those that were asked for where another server has said, and what came of it: the latest last.
+    pub(super) referrals: VecDeque<Referral>,
+}
 
 /// Peers of which is remembered which servers have found them, each counted for each server.
 const MAX_FOUND: usize = 1024;
@@ -19,15 +28,15 @@ const MAX_FOUND: usize = 1024;
 impl Client {
     /// Servers that have named a way to a peer.
     pub(crate) fn found_by(&self, eid: &Eid) -> Vec<Eid> {
-        let of_peer = self.found.iter().filter(|(peer, _)| peer == eid);
+        let of_peer = self.found.by.iter().filter(|(peer, _)| peer == eid);
         of_peer.map(|(_, server)| *server).collect()
     }
 
     fn note_found(&mut self, eid: Eid, server: Eid) {
-        self.found.retain(|found| *found != (eid, server));
-        self.found.push_back((eid, server));
-        while self.found.len() > MAX_FOUND {
-            self.found.pop_front();
+        self.found.by.retain(|found| *found != (eid, server));
+        self.found.by.push_back((eid, server));
+        while self.found.by.len() > MAX_FOUND {
+            self.found.by.pop_front();
         }
     }
 
@@ -37,7 +46,7 @@ impl Client {
             return;
         }
         let greeting = host.introduce(now, &eid, self.own.relay.best(), &self.own.candidates);
-        let servers = self.homes.towards(&eid);
+        let servers = self.own.homes.towards(&eid);
         self.calls.begin(now, (eid, greeting), servers, &mut self.rng);
         self.call(now, host);
     }
@@ -76,7 +85,7 @@ impl Client {
                     greeting: Some(greeting),
                     times,
                 };
-                let servers = self.homes.towards(&eid);
+                let servers = self.own.homes.towards(&eid);
                 self.calls.ask_again(now, missing, servers, &mut self.rng);
             }
         }
@@ -105,7 +114,7 @@ impl Client {
         sealed: &Sealed<'_>,
     ) -> Result<(), Dropped> {
         let (lease, _) = self.registration(from.link)?.lease().ok_or(Dropped::Unknown)?;
-        let found = Found::decode(&lease.open(sealed)?)?;
+        let found = bodies::Found::decode(&lease.open(sealed)?)?;
         self.take_found(now, host, from.link, &found)
     }
 
@@ -118,14 +127,14 @@ impl Client {
     }
 
     /// The server at the end of a link has answered.
-    fn take_found(&mut self, now: Instant, host: &mut Host, link: Link, found: &Found) -> Result<(), Dropped> {
+    fn take_found(&mut self, now: Instant, host: &mut Host, link: Link, found: &bodies::Found) -> Result<(), Dropped> {
         let registration = self.registration(link)?;
         let (server, ip) = (*registration.eid(), registration.ip_at(link));
         let outcome = match found.outcome {
             Ok(way) => Ok(admissible(ip, way).ok_or(Dropped::Unwelcome)?),
             Err(unfound) => Err(unfound),
         };
-        let found = &Found { outcome, ..*found };
+        let found = &bodies::Found { outcome, ..*found };
         let followed = self.follow(now, (server, link), found, host);
         let found = followed.as_ref().unwrap_or(found);
         let is_direct = self.own.relay.best() == RouteClass::Direct;

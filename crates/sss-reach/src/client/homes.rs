@@ -25,7 +25,40 @@ pub enum LeaseAt {
     All,
 }
 
-/// The servers that were named, and the order in which they count.
+/// The servers that were named, and the choice among them.
+pub(crate) struct Servers {
+    all: Vec<ServerAddress>,
+    pub(super) homes: Homes,
+}
+
+impl Servers {
+    /// The servers of a host.
+    pub(crate) fn new(host: &Eid, servers: Vec<ServerAddress>, lease_at: LeaseAt) -> Self {
+        Self {
+            homes: Homes::new(host, &servers, lease_at),
+            all: servers,
+        }
+    }
+
+    /// Their EIDs, the heaviest for the host first.
+    #[cfg(test)]
+    pub(crate) fn ranking(&self) -> &[Eid] {
+        &self.homes.ranking
+    }
+
+    /// The registrations with them, as they begin.
+    pub(super) fn registrations(self, now: Instant) -> Vec<Tried> {
+        let Self { all, homes } = self;
+        let registration = |server: ServerAddress| match homes.is_first(&server.eid) {
+            true => Tried::new(now, server),
+            false => Tried::idle(now, server),
+        };
+        all.into_iter().map(registration).collect()
+    }
+}
+
+/// The order in which servers count.
+#[derive(Clone, Default)]
 pub(crate) struct Homes {
     /// In the order in which they were named.
     named: Vec<Eid>,
@@ -47,12 +80,6 @@ impl Homes {
                 LeaseAt::All => usize::MAX,
             },
         }
-    }
-
-    /// The servers, the heaviest for this host first.
-    #[cfg(test)]
-    pub(crate) fn ranking(&self) -> &[Eid] {
-        &self.ranking
     }
 
     /// Returns whether all servers are used, and nothing is chosen.
@@ -95,13 +122,13 @@ impl Client {
         if self.leaving.is_some() {
             return;
         }
-        if !self.homes.is_all() {
+        if !self.own.homes.is_all() {
             let mut well = 0_usize;
-            for server in &self.homes.ranking {
+            for server in &self.own.homes.ranking {
                 let Some(registration) = self.registrations.iter_mut().find(|tried| tried.eid() == server) else {
                     continue;
                 };
-                if well >= self.homes.count {
+                if well >= self.own.homes.count {
                     registration.be_surplus(now);
                     continue;
                 }
@@ -123,7 +150,7 @@ impl Client {
     /// Returns when another server takes the place of one, or one is let go.
     pub(super) fn homes_timer(&self) -> Option<Instant> {
         let released = self.registrations.iter().filter_map(Tried::released_at);
-        let homes = self.registrations.iter().filter(|_| !self.homes.is_all());
+        let homes = self.registrations.iter().filter(|_| !self.own.homes.is_all());
         released.chain(homes.filter_map(Tried::falls_silent_at)).min()
     }
 }

@@ -6,6 +6,8 @@ use sss_proto::{AddressScope, RouteClass};
 use sss_wire::params::MAX_CANDIDATES;
 use sss_wire::reach::records::Register;
 
+use super::homes::Homes;
+
 /// Use that a host makes of the relays of its servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RelayUse {
@@ -36,6 +38,8 @@ pub(super) struct Own {
     pub(super) mapped: Vec<SocketAddr>,
     /// Use of their relays.
     pub(super) relay: RelayUse,
+    /// The choice among its servers.
+    pub(super) homes: Homes,
     /// Addresses on the networks that this host is in.
     local: Vec<LocalAddress>,
     /// Of these, those that a peer in the same network is told of, as far as this host may be reached directly.
@@ -70,11 +74,12 @@ fn bits(ip: IpAddr) -> (u128, u32) {
 
 impl Own {
     /// Wishes of a host that is on no network yet.
-    pub(super) fn new(register: Register, relay: RelayUse) -> Self {
+    pub(super) fn new(register: Register, relay: RelayUse, homes: Homes) -> Self {
         Self {
             register,
             mapped: Vec::new(),
             relay,
+            homes,
             local: Vec::new(),
             candidates: Vec::new(),
         }
@@ -112,7 +117,7 @@ mod tests {
             address: address.parse().unwrap(),
             prefix: *prefix,
         });
-        let mut own = Own::new(Register::default(), relay);
+        let mut own = Own::new(Register::default(), relay, Homes::default());
         own.set_local(local.collect());
         own
     }

@@ -61,20 +61,29 @@ pub enum StaleReferral {
 impl Client {
     /// The latest server that another one has named for a peer.
     pub(crate) fn referral(&self, eid: &Eid) -> Option<Referral> {
-        self.referrals.iter().rev().find(|known| known.peer == *eid).cloned()
+        self.found
+            .referrals
+            .iter()
+            .rev()
+            .find(|known| known.peer == *eid)
+            .cloned()
     }
 
     fn note_referral(&mut self, referral: Referral) {
-        self.referrals.retain(|known| known.peer != referral.peer);
-        self.referrals.push_back(referral);
-        while self.referrals.len() > MAX_REFERRALS {
-            self.referrals.pop_front();
+        self.found.referrals.retain(|known| known.peer != referral.peer);
+        self.found.referrals.push_back(referral);
+        while self.found.referrals.len() > MAX_REFERRALS {
+            self.found.referrals.pop_front();
         }
     }
 
     /// Takes in that a server that was named is of no use.
     pub(super) fn note_stale(&mut self, referred: &Referred, unfound: &Unfound) {
-        let known = self.referrals.iter_mut().find(|known| known.peer == referred.peer);
+        let known = self
+            .found
+            .referrals
+            .iter_mut()
+            .find(|known| known.peer == referred.peer);
         if let Some(known) = known.filter(|known| known.server == referred.server) {
             known.failure = Some(match unfound.status {
                 Status::Offline => StaleReferral::Offline(Duration::from_secs(unfound.since.into())),
@@ -86,8 +95,8 @@ impl Client {
         }
     }
 
-    /// The server at the end of a link says that another one knows the peer of an introduction: it is asked too, if this
-    /// host may be sent there. What is said to the call.
+    /// The server at the end of a link says that another one knows the peer of an introduction: it is asked too, if
+    /// this host may be sent there. Returns what the call is told.
     pub(super) fn follow(
         &mut self,
         now: Instant,

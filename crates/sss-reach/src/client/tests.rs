@@ -45,7 +45,7 @@ impl Leased {
         };
         let mut client = Client::new(
             at(0),
-            (Vec::new(), Homes::new(&eid, &[], LeaseAt::Two)),
+            Servers::new(&eid, Vec::new(), LeaseAt::Two),
             <_>::default(),
             <_>::default(),
             Generator::new(&[6; 32]),

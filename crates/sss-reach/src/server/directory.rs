@@ -61,7 +61,7 @@ pub enum DirectoryOrder {
     },
 }
 
-/// What the directory says.
+/// Statement of the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DirectoryAnswer {
     /// It is there, and knows nothing perhaps.
@@ -451,7 +451,7 @@ enum Over {
     Forgotten,
 }
 
-/// What becomes of a question whose time may be over.
+/// Fate of a question whose time may be over.
 fn over<T: PartialEq>(now: Instant, question: Option<&mut (Answer<T>, Instant)>) -> Over {
     match question {
         Some((_, until)) if *until > now => Over::Not,

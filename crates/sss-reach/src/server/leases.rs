@@ -21,7 +21,7 @@ use super::recovery::Recovery;
 use super::referring::statement;
 use super::tokens::Bearer;
 use crate::path::Path;
-use lease::{Listing, State};
+use lease::{Listing, Said, State};
 
 pub(super) use lease::Lease;
 
@@ -193,7 +193,8 @@ impl Leases {
         }))
     }
 
-    /// What a host that wants to be found says of itself: the latest of its instances, one that is listed before others.
+    /// Statement that a host that wants to be found makes of itself: of the latest of its instances, one that is listed
+    /// before others.
     /// `None` if there is none.
     pub(super) fn statement(&self, now: Instant, eid: &Eid) -> Option<Register> {
         let visible = |lease: &&Lease| lease.is_visible();
@@ -207,7 +208,7 @@ impl Leases {
 
     /// An instance of a host that asks where an answer sends it, if there is one.
     pub(super) fn following(&self, now: Instant, eid: &Eid) -> Instance {
-        let lease = self.living(now, eid).find(|lease| lease.follows);
+        let lease = self.living(now, eid).find(|lease| lease.follows());
         Instance {
             eid: *eid,
             name: lease.map(|lease| lease.instance).unwrap_or_default(),
@@ -250,9 +251,8 @@ impl Leases {
         });
         let lease = Lease {
             visibility: register.visibility,
-            is_complete: true,
+            said: if register.follows { Said::Follows } else { Said::Stays },
             is_veiled: register.is_veiled,
-            follows: register.follows,
             listing,
             ..Lease::new(now, bearer, path)
         };
@@ -307,7 +307,7 @@ impl Leases {
         let had_left = lease.state == State::Left;
         lease.renew(now, message);
         lease.note_mapped(message, is_proof);
-        let (is_forgotten, from, is_visible) = (!lease.is_complete, lease.path, lease.is_visible());
+        let (is_forgotten, from, is_visible) = (lease.said == Said::Nothing, lease.path, lease.is_visible());
         lease.path = message.from;
         self.left = self.left.saturating_sub(usize::from(had_left));
         if is_visible {

@@ -76,7 +76,7 @@ impl Registrar {
         }
     }
 
-    /// What is said to a caller of a host that is not here: that another server knows it, perhaps.
+    /// Answer to a caller whose host is not here: that another server knows it, perhaps.
     ///
     /// # Errors
     /// If that is not known yet.
@@ -89,7 +89,7 @@ impl Registrar {
         is_counted: bool,
     ) -> Result<Unfound, Wait> {
         let is_away = matches!(unfound.status, Status::NeverSeen | Status::Offline);
-        let follows = self.leases.get(now, caller).is_some_and(|lease| lease.follows);
+        let follows = self.leases.get(now, caller).is_some_and(|lease| lease.follows());
         let Some(directory) = self.directory.as_mut().filter(|_| is_away && follows) else {
             return Ok(unfound);
         };
@@ -157,7 +157,7 @@ impl Registrar {
     }
 }
 
-/// What a host that is found says of itself.
+/// Statement that a host that is found makes of itself.
 pub(super) fn statement(visibility: Visibility, words: &str, profile: &str) -> Register {
     Register {
         visibility,

@@ -7,7 +7,7 @@ use super::*;
 use crate::StaleReferral;
 use crate::server::{DirectoryAnswer, DirectoryOrder};
 
-/// What servers have in common.
+/// Entries that servers have in common.
 #[derive(Default)]
 pub(super) struct Store {
     entries: BTreeMap<Eid, Vec<u8>>,

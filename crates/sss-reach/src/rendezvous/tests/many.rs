@@ -27,7 +27,7 @@ fn ranking(world: &World, n: usize) -> Vec<usize> {
         tls: None,
     };
     let all: Vec<_> = (0..world.servers).map(server).collect();
-    let homes = crate::client::Homes::new(&world.nodes[n].host.eid(), &all, LeaseAt::Two);
+    let homes = Servers::new(&world.nodes[n].host.eid(), all.clone(), LeaseAt::Two);
     let number = |eid: &Eid| all.iter().position(|server| server.eid == *eid).unwrap();
     homes.ranking().iter().map(number).collect()
 }

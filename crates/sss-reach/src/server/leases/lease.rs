@@ -24,15 +24,24 @@ pub(in crate::server) struct Lease {
     pub(in crate::server) rtt: u32,
     pub(super) visibility: Visibility,
     pub(super) state: State,
-    /// It has registered in this run of the server: nothing is missing.
-    pub(super) is_complete: bool,
+    /// Words of its latest REGISTER, in this run of the server.
+    pub(super) said: Said,
     /// Nobody is to be told where it is (RCH-38).
     pub(in crate::server) is_veiled: bool,
-    /// It asks where an answer sends it (RCH-44).
-    pub(in crate::server) follows: bool,
     /// The port of its address that a router lets in for it, and that it has proven; 0 if there is none (RCH-25).
     pub(super) mapped: u16,
     pub(super) listing: Option<Box<Listing>>,
+}
+
+/// Words of a host's latest REGISTER that nothing else keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// It has not registered in this run of the server: something is missing.
+    Nothing,
+    /// It asks here alone.
+    Stays,
+    /// It asks where an answer sends it (RCH-44).
+    Follows,
 }
 
 /// State of a lease.
@@ -68,9 +77,8 @@ impl Lease {
             rtt: 0,
             visibility: Visibility::Hidden,
             state: State::Heard,
-            is_complete: false,
+            said: Said::Nothing,
             is_veiled: false,
-            follows: false,
             mapped: 0,
             listing: None,
         }
@@ -93,6 +101,11 @@ impl Lease {
 
     pub(super) fn is_over(&self, now: Instant, ttl: Duration) -> bool {
         self.state == State::Left || self.heard + ttl <= now
+    }
+
+    /// Returns whether it asks where an answer sends it (RCH-44).
+    pub(in crate::server) fn follows(&self) -> bool {
+        self.said == Said::Follows
     }
 
     pub(super) fn is_visible(&self) -> bool {
