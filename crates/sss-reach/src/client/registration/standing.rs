@@ -217,3 +217,33 @@ impl Registration {
         self.silent_at().filter(|_| !is_counted)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sss_wire::Eid;
+
+    use super::*;
+
+    // spec: RCH-43
+    #[test]
+    fn a_server_is_let_go_a_minute_after_it_was_of_use() {
+        let at = |s: u64| Instant::from_nanos(1_000_000_000_000) + Duration::from_secs(s);
+        let server = crate::ServerAddress {
+            eid: Eid::from_public_key(&[1; 32]),
+            addresses: Vec::new(),
+            tls: None,
+        };
+        let mut registration = Registration::idle(at(0), server);
+        assert_eq!(registration.released_at(), None, "it is not used");
+        registration.visit(at(0));
+        assert_eq!(registration.released_at(), Some(at(60)));
+        registration.visit(at(10));
+        assert_eq!(registration.released_at(), Some(at(70)));
+        registration.on_relayed(at(50));
+        assert_eq!(registration.released_at(), Some(at(110)));
+        registration.be_home(at(55));
+        assert_eq!(registration.released_at(), None, "it is needed");
+        registration.be_surplus(at(100));
+        assert_eq!(registration.released_at(), Some(at(160)));
+    }
+}
