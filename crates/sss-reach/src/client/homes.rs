@@ -149,6 +149,9 @@ impl Client {
 
     /// Returns when another server takes the place of one, or one is let go.
     pub(super) fn homes_timer(&self) -> Option<Instant> {
+        if self.leaving.is_some() {
+            return None;
+        }
         let released = self.registrations.iter().filter_map(Tried::released_at);
         let homes = self.registrations.iter().filter(|_| !self.own.homes.is_all());
         released.chain(homes.filter_map(Tried::falls_silent_at)).min()
