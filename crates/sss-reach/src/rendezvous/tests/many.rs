@@ -231,3 +231,32 @@ fn a_lease_is_kept_where_the_relay_is_used() {
         assert!(visited.iter().any(|server| !own.contains(server)), "{visited:?}");
     }
 }
+
+// spec: RCH-20, RCH-43
+#[test]
+fn a_host_that_goes_while_servers_are_silent_waits_for_no_time_that_is_over() {
+    let mut goes = 0;
+    // The servers that are not there fall silent after four seconds, and those in their place later.
+    for tenth in 35..50 {
+        let mut world = World::new((50, 50));
+        let mut all = servers(&mut world, 1);
+        all.extend((200..203).map(|n| ServerAddress {
+            eid: Eid::from_public_key(&[n; 32]),
+            addresses: vec![format!("203.0.113.{n}:7757").parse().unwrap()],
+            tls: None,
+        }));
+        let host = world.add_host(Nat::Cone, &all, Visibility::Known);
+        world.run(MS(tenth * 100));
+        let node = &mut world.nodes[host];
+        goes += usize::from(!node.rendezvous.leave(world.now, &mut node.host));
+        for _ in 0..60 {
+            let node = &mut world.nodes[host];
+            node.rendezvous.handle(world.now, &mut node.host, Input::Tick);
+            world.turn(host);
+            let wake = world.nodes[host].wake;
+            assert!(wake.is_none_or(|at| at > world.now), "{wake:?} at {:?}", world.now);
+            world.now = world.now + MS(10);
+        }
+    }
+    assert!(goes > 0, "there was a lease");
+}
