@@ -21,6 +21,8 @@ use crate::transfer::exchange::is_for_want_of_room;
 use crate::transfer::session::FULL;
 use crate::trust;
 
+/// Time by which the host's answer may come before that of the server that has found it.
+const LATER: Duration = Duration::from_millis(100);
 /// Pause between looks at an attempt for which there is no patience left.
 const LOOK: Duration = Duration::from_millis(50);
 /// Pause before a server that was asked too often, or has not answered, is asked again.
@@ -239,6 +241,14 @@ impl Caller {
         error
     }
 
+    /// Waits until a server has said where a host is that was reached: the host's own answer may come before that.
+    async fn until_it_is_known_by_whom(&self, eid: &Eid) {
+        let until = Instant::now() + LATER;
+        while self.host.found_by(eid).is_empty() && Instant::now() < until {
+            tokio::time::sleep(LATER / 10).await;
+        }
+    }
+
     /// Names the servers that have not taken this host, if there are any.
     fn silent_servers(&self) -> Option<String> {
         let registrations = self.host.registrations();
@@ -259,13 +269,17 @@ impl Caller {
             }
             return;
         }
+        if self.servers.is_empty() || is_at(&target.places, route).await {
+            return;
+        }
+        self.until_it_is_known_by_whom(&eid).await;
         let found_by = servers::found_by(&self.host, &eid, &self.servers);
         // Another server may have been named for this.
         let finders = self.host.found_by(&eid);
         let referral = self.host.referral(&eid).filter(|told| finders.contains(&told.server));
         let named = referral.filter(|_| found_by.is_empty());
         let named = named.map(|told| (told.server, told.address));
-        if found_by.is_empty() && named.is_none() || is_at(&target.places, route).await {
+        if found_by.is_empty() && named.is_none() {
             return;
         }
         let mut places: Vec<_> = found_by.iter().map(|server| server.place.to_string()).collect();
