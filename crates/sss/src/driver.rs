@@ -138,6 +138,12 @@ impl Start {
             self.shared.drive(|inner, _| inner.rendezvous.set_other_port(port));
         }
         let socket = Socket::new(self.bound)?;
+        let shared = Arc::downgrade(&self.shared);
+        socket.translation().on_found(move || {
+            if let Some(host) = shared.upgrade() {
+                host.feed(Inner::on_translator);
+            }
+        });
         let ways = (socket, further, tunnels);
         Ok(Driver::new(self.shared, ways, watcher, notifications))
     }

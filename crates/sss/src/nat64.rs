@@ -9,7 +9,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use sss_proto::AddressScope;
@@ -28,10 +28,14 @@ const LAYOUTS: [(usize, [usize; 4]); 6] = [
     (5, [5, 6, 7, 9]),
     (4, [4, 5, 6, 7]),
 ];
-/// Time that the resolver has.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Time after which it is asked again, if it knew of no translator.
-const AGAIN: Duration = Duration::from_secs(30);
+/// Time that the resolver has: that of the system asks twice, with 5 s for each.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// Time after which it is asked again, if it has not answered, or knew of no translator: it may be that of the network
+/// before.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Time for which something is sent by a translator and nothing comes, until it is asked for again, and the least time
+/// between two such questions.
+const SILENCE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(10));
 
 /// The IPv6 addresses in which a translator has all of IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +46,19 @@ pub(crate) struct Prefix {
 }
 
 impl Prefix {
-    /// Finds it in the IPv6 addresses of a name of which all IPv4 addresses are known (RFC 7050, section 3).
+    /// Finds it in the IPv6 addresses of a name of which all IPv4 addresses are known (RFC 7050, section 3). Whoever
+    /// answers for the resolver does not have this host send where others may not (MIG-22).
     fn of_answers(answers: impl IntoIterator<Item = Ipv6Addr>) -> Option<Self> {
-        answers.into_iter().find_map(|answer| {
-            let mut found = (0..LAYOUTS.len()).map(|layout| Self {
-                address: answer.octets(),
-                layout,
+        let of_one_host = answers.into_iter().filter(|answer| {
+            let is_wide = AddressScope::from(IpAddr::from(*answer)) >= AddressScope::Private;
+            is_wide && !answer.is_multicast() && answer.segments()[0] != 0
+        });
+        of_one_host.into_iter().find_map(|answer| {
+            let mut found = LAYOUTS.iter().enumerate().map(|(layout, (len, _))| {
+                let mut address = answer.octets();
+                // The rest is the known address.
+                address.iter_mut().skip(*len).for_each(|byte| *byte = 0);
+                Self { address, layout }
             });
             found.find(|prefix| prefix.embedded(answer).is_some_and(|v4| KNOWN.contains(&v4)))
         })
@@ -100,80 +111,105 @@ fn is_translatable(address: IpAddr) -> bool {
 }
 
 /// Knowledge of a translator in the network where a socket is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Translation(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inner {
     /// Set if there is a prefix: else nothing has to be looked at.
     is_known: AtomicBool,
     state: Mutex<State>,
+    /// Called when there is another prefix.
+    on_found: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-enum State {
-    /// Nothing, since no packet has needed it.
-    #[default]
-    Unasked,
-    Asking,
-    Known(Prefix),
-    /// There was none at that time.
-    Absent(Instant),
+#[derive(Default)]
+struct State {
+    prefix: Option<Prefix>,
+    /// The resolver is being asked.
+    is_asked: bool,
+    /// The time of its latest answer, or of none.
+    answered: Option<Instant>,
+    /// The time of the first packet by the translator since something has come by it.
+    unheard: Option<Instant>,
+    /// Number of the network, of those that there were.
+    network: u64,
+}
+
+impl State {
+    /// Returns whether the resolver is to be asked, as it was not within this time.
+    fn is_due(&self, pause: Duration) -> bool {
+        !self.is_asked && self.answered.is_none_or(|at| at.elapsed() >= pause)
+    }
 }
 
 impl Translation {
+    /// Has something done whenever there is another translator than before: what was sent is to be sent again.
+    pub(crate) fn on_found(&self, then: impl Fn() + Send + Sync + 'static) {
+        let _ = self.0.on_found.set(Box::new(then));
+    }
+
     /// A packet for an address has found no way there: begins to ask the resolver for a translator, if one could help,
-    /// and it was not asked. What is sent again later goes by it.
+    /// and it was not asked of late.
     pub(crate) fn ask(&self, address: IpAddr) {
-        if address.is_ipv6() || !is_translatable(address) {
+        if address.is_ipv4() && is_translatable(address) {
+            self.ask_after(&mut self.state(), AGAIN);
+        }
+    }
+
+    fn ask_after(&self, state: &mut State, pause: Duration) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        if !state.is_due(pause) {
             return;
         }
-        {
-            let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_due = match *state {
-                State::Unasked => true,
-                State::Absent(at) => at.elapsed() >= AGAIN,
-                State::Asking | State::Known(_) => false,
-            };
-            if !is_due {
-                return;
-            }
-            *state = State::Asking;
-        }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return self.settle(None);
-        };
-        let asking = self.clone();
+        state.is_asked = true;
+        let (asking, network) = (self.clone(), state.network);
         runtime.spawn(async move {
             let found = Prefix::find().await;
             tracing::debug!(?found, "there is no IPv4: looked for a translator");
-            asking.settle(found.ok().flatten());
+            asking.settle(network, found.ok().flatten());
         });
     }
 
-    fn settle(&self, found: Option<Prefix>) {
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // The network may have changed meanwhile.
-        if matches!(*state, State::Asking) {
-            *state = found.map_or_else(|| State::Absent(Instant::now()), State::Known);
-            self.0.is_known.store(found.is_some(), Ordering::Release);
+    fn settle(&self, network: u64, found: Option<Prefix>) {
+        let mut state = self.state();
+        // What comes too late is of the network before.
+        if state.network != network {
+            return;
+        }
+        state.is_asked = false;
+        state.answered = Some(Instant::now());
+        let is_new = found.is_some() && found != state.prefix;
+        if is_new {
+            state.prefix = found;
+            state.unheard = None;
+            self.0.is_known.store(true, Ordering::Release);
+        }
+        drop(state);
+        if let Some(then) = self.0.on_found.get().filter(|_| is_new) {
+            then();
         }
     }
 
     /// Another network may have another translator, or none.
     pub(crate) fn forget(&self) {
-        *self.0.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Unasked;
+        let mut state = self.state();
+        *state = State {
+            network: state.network + 1,
+            ..State::default()
+        };
         self.0.is_known.store(false, Ordering::Release);
     }
 
-    fn prefix(&self) -> Option<Prefix> {
-        if !self.0.is_known.load(Ordering::Acquire) {
-            return None;
-        }
-        match *self.0.state.lock().unwrap_or_else(PoisonError::into_inner) {
-            State::Known(prefix) => Some(prefix),
-            _ => None,
-        }
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, if a translator is known.
+    fn known(&self) -> Option<MutexGuard<'_, State>> {
+        self.0.is_known.load(Ordering::Acquire).then(|| self.state())
     }
 
     /// The address to which a packet for another one goes: the translator's, if there is one.
@@ -181,20 +217,30 @@ impl Translation {
         let IpAddr::V4(v4) = address.ip() else {
             return address;
         };
-        let translated = self.prefix().and_then(|prefix| prefix.embed(v4));
-        translated.map_or(address, |v6| SocketAddr::new(v6.into(), address.port()))
+        let Some(mut state) = self.known() else {
+            return address;
+        };
+        let Some(v6) = state.prefix.and_then(|prefix| prefix.embed(v4)) else {
+            return address;
+        };
+        let unheard = *state.unheard.get_or_insert_with(Instant::now);
+        if unheard.elapsed() >= SILENCE.0 {
+            self.ask_after(&mut state, SILENCE.1);
+        }
+        SocketAddr::new(v6.into(), address.port())
     }
 
     /// The address that a packet is from, as everything above the socket knows it.
     pub(crate) fn inward(&self, address: SocketAddr) -> SocketAddr {
-        let Some(prefix) = self.prefix() else {
+        let (Some(mut state), IpAddr::V6(v6)) = (self.known(), address.ip()) else {
             return address;
         };
-        match address.ip() {
-            IpAddr::V6(v6) => prefix
-                .embedded(v6)
-                .map_or(address, |v4| SocketAddr::new(v4.into(), address.port())),
-            IpAddr::V4(_) => address,
+        match state.prefix.and_then(|prefix| prefix.embedded(v6)) {
+            Some(v4) => {
+                state.unheard = None;
+                SocketAddr::new(v4.into(), address.port())
+            }
+            None => address,
         }
     }
 }
@@ -229,9 +275,19 @@ mod tests {
 
     // spec: RCH-46
     #[test]
-    fn answers_without_the_known_addresses_are_no_translator() {
+    fn answers_without_the_known_addresses_are_no_translator_nor_those_where_nothing_may_be_sent() {
         let others = ["2001:db8::1", "64:ff9b::808:808", "::", "64:ff9b::c000:ac"].map(v6);
         assert_eq!(Prefix::of_answers(others), None);
+        let narrow = [
+            "ff02::c000:aa",
+            "ff0e::c000:aa",
+            "fe80::c000:aa",
+            "::c000:aa",
+            "::ffff:c000:aa",
+        ]
+        .map(v6);
+        assert_eq!(Prefix::of_answers(narrow), None);
+        assert!(Prefix::of_answers(narrow.into_iter().chain([v6("fd00::c000:aa")])).is_some());
     }
 
     // spec: RCH-46
@@ -245,17 +301,20 @@ mod tests {
         assert_eq!(prefix.embedded(v6("64:ff9b::1:c000:221")), None);
     }
 
+    fn translator(text: &str) -> Option<Prefix> {
+        Some(Prefix::of_answers([v6(text)]).unwrap())
+    }
+
     // spec: RCH-46
     #[tokio::test]
     async fn no_translator_is_looked_for_where_none_could_help() {
         let translation = Translation::default();
-        let is_unasked = || matches!(*translation.0.state.lock().unwrap(), State::Unasked);
         for address in ["10.0.0.1", "127.0.0.1", "192.168.1.1", "2001:db8::1"] {
             translation.ask(address.parse().unwrap());
-            assert!(is_unasked(), "{address}");
+            assert!(!translation.state().is_asked, "{address}");
         }
         translation.ask(V4.into());
-        assert!(!is_unasked());
+        assert!(translation.state().is_asked);
     }
 
     // spec: RCH-46
@@ -266,14 +325,53 @@ mod tests {
             "192.0.2.33:7".parse().unwrap(),
             "[64:ff9b::c000:221]:7".parse().unwrap(),
         );
+        let found = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let count = found.clone();
+        translation.on_found(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
         assert_eq!((translation.outward(plain), translation.inward(wire)), (plain, wire));
-        *translation.0.state.lock().unwrap() = State::Asking;
-        translation.settle(Prefix::of_answers([v6("64:ff9b::c000:aa")]));
+        translation.settle(0, None);
+        translation.settle(0, translator("64:ff9b::c000:aa"));
+        translation.settle(0, translator("64:ff9b::c000:ab"));
         assert_eq!((translation.outward(plain), translation.inward(wire)), (wire, plain));
+        // A resolver that is away for a while takes nothing back, and another translator takes the place of the first.
+        translation.settle(0, None);
+        assert_eq!(translation.outward(plain), wire);
+        translation.settle(0, translator("2001:db8::c000:aa"));
+        assert_eq!(translation.outward(plain).to_string(), "[2001:db8::c000:221]:7");
+        assert_eq!(found.load(Ordering::Relaxed), 2);
         translation.forget();
         assert_eq!((translation.outward(plain), translation.inward(wire)), (plain, wire));
         // What comes too late is of the network before.
-        translation.settle(Prefix::of_answers([v6("64:ff9b::c000:aa")]));
+        translation.settle(0, translator("64:ff9b::c000:aa"));
         assert_eq!(translation.outward(plain), plain);
+    }
+
+    // spec: RCH-46
+    #[tokio::test]
+    async fn a_translator_by_which_nothing_comes_is_looked_for_again() {
+        let translation = Translation::default();
+        translation.settle(0, translator("64:ff9b::c000:aa"));
+        let (plain, wire) = (
+            "192.0.2.33:7".parse().unwrap(),
+            "[64:ff9b::c000:221]:7".parse().unwrap(),
+        );
+        // As if the resolver had answered, and the first packet had gone, so long ago.
+        let ago = |time: Duration| Instant::now().checked_sub(time);
+        let after = |unheard: u64, answered: u64| {
+            let mut state = translation.state();
+            state.is_asked = false;
+            (state.unheard, state.answered) = (ago(Duration::from_secs(unheard)), ago(Duration::from_secs(answered)));
+            drop(state);
+            translation.outward(plain);
+            translation.state().is_asked
+        };
+        assert!(!after(2, 60) && !after(5, 5) && after(5, 60));
+        // Something has come.
+        translation.state().is_asked = false;
+        translation.inward(wire);
+        translation.outward(plain);
+        assert!(!translation.state().is_asked);
     }
 }

@@ -13,7 +13,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use sss_crypto::StaticKey;
-use sss_proto::{Event, Input, Instant, Link, Output, Transmit, TransmitBuf};
+use sss_proto::{Event, Input, Instant, Link, Output, Route, Transmit, TransmitBuf};
 use sss_reach::{Rendezvous, RendezvousConfig, SocketOrder, TunnelOrder};
 use sss_wire::Eid;
 
@@ -209,6 +209,13 @@ impl Inner {
     pub(crate) fn note_network_change(&mut self) {
         self.network_changed = true;
         self.want_driver();
+    }
+
+    /// There is another way to IPv4 addresses than before, or the first (RCH-46): whoever is there is asked at once.
+    pub(crate) fn on_translator(&mut self, now: Instant) {
+        let is_ipv4 = |route: &Route| route.address().is_some_and(|address| address.is_ipv4());
+        self.core.network_changed(now, |route, _| is_ipv4(route));
+        self.rendezvous.on_network_change(now, &mut self.core);
     }
 
     /// The network of this machine has changed, and the socket is now bound to `local_addr`.
@@ -422,8 +429,7 @@ impl Shared {
         result
     }
 
-    /// Runs what a tunnel has to do with the core, and lets the driver see to what comes of it.
-    #[cfg(feature = "tls")]
+    /// Runs what a tunnel, or a translator, has to do with the core, and lets the driver see to what comes of it.
     pub(crate) fn feed<R>(&self, f: impl FnOnce(&mut Inner, Instant) -> R) -> R {
         let mut guard = self.lock();
         let inner = &mut *guard;

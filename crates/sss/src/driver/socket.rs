@@ -115,6 +115,11 @@ impl Socket {
         })
     }
 
+    /// Knowledge of a translator to IPv4.
+    pub(super) fn translation(&self) -> &Translation {
+        &self.translation
+    }
+
     /// The address that it is bound to.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.local_addr
@@ -156,7 +161,11 @@ impl Socket {
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         let bound = bind(SocketAddr::new(any, port), self.buffers)?;
-        *self = Self::new(bound).map_err(BuildError::Socket)?;
+        let translation = self.translation.clone();
+        *self = Self {
+            translation,
+            ..Self::new(bound).map_err(BuildError::Socket)?
+        };
         Ok(())
     }
 
@@ -231,7 +240,8 @@ impl Socket {
         };
         if let Link::Udp(remote) = transmit.link {
             // By IPv6 there may be a way to IPv4 addresses.
-            if hint == PathHint::NoRoute && self.local_addr.is_ipv6() {
+            let may_be_ipv6_alone = hint == PathHint::NoRoute && self.local_addr.is_ipv6() && remote.is_ipv4();
+            if may_be_ipv6_alone && addresses::preferred_sources()[0].is_none() {
                 self.translation.ask(remote.ip());
             }
             if self.hints.len() < MAX_HINTS {

@@ -13,10 +13,8 @@ use super::world::{Failure, Running, command, text};
 
 const TRANSLATOR: &str = "/usr/sbin/tayga";
 const RESOLVER: &str = "/usr/sbin/dnsmasq";
-/// Where the translator has all of IPv4.
-const PREFIX: &str = "2001:2:64:64::/96";
-/// The address by which that is found (RFC 7050).
-const ANSWER: &str = "ipv4only.arpa,2001:2:64:64::c000:aa";
+/// Where the translator has all of IPv4, and where it has it later.
+const PREFIXES: [&str; 2] = ["2001:2:64:64::", "2001:2:64:65::"];
 
 /// A caller without IPv4, a host behind a NAT of IPv4 that is called, and a server that has IPv4 alone.
 struct Translated {
@@ -24,7 +22,7 @@ struct Translated {
     daemons: Vec<Running>,
     _server: Running,
     at: String,
-    /// What the caller's programs ask for names.
+    /// The directory that says whom the caller's programs ask for names.
     resolver: PathBuf,
     lab: Lab,
     homes: tempfile::TempDir,
@@ -54,14 +52,28 @@ impl Translated {
             homes,
         };
         translated.run("a", "ip -4 address flush dev e0")?;
+        // There is nobody yet who answers.
+        std::fs::create_dir_all(&translated.resolver)?;
+        let resolver = format!("nameserver {}\n", translated.router()?);
+        std::fs::write(translated.resolver.join("resolv.conf"), resolver)?;
         Ok(translated)
     }
 
-    /// Starts the translator and the resolver in the caller's router.
-    fn translate(&mut self) -> Result<(), Failure> {
+    /// The address of the caller's router.
+    fn router(&self) -> Result<String, Failure> {
+        let way = self.run("a", "ip -6 route show default")?;
+        Ok(way.split(' ').nth(2).ok_or("there is no way out")?.to_owned())
+    }
+
+    /// Starts the translator and the resolver in the caller's router, in place of those that there are.
+    fn translate(&mut self, prefix: &str) -> Result<(), Failure> {
+        if !self.daemons.is_empty() {
+            self.daemons.clear();
+            self.run("router-a", "ip link delete nat64")?;
+        }
         let file = self.homes.path().join("translator");
         let configuration = format!(
-            "tun-device nat64\nipv4-addr 192.168.255.1\nprefix {PREFIX}\ndynamic-pool 192.168.255.0/24\ndata-dir {}\n",
+            "tun-device nat64\nipv4-addr 192.168.255.1\nprefix {prefix}/96\ndynamic-pool 192.168.255.0/24\ndata-dir {}\n",
             self.homes.path().display()
         );
         std::fs::write(&file, configuration)?;
@@ -70,13 +82,14 @@ impl Translated {
         for change in [
             "ip link set nat64 up",
             "ip route add 192.168.255.0/24 dev nat64",
-            &format!("ip -6 route add {PREFIX} dev nat64"),
+            &format!("ip -6 route add {prefix}/96 dev nat64"),
         ] {
             self.run("router-a", change)?;
         }
         let router = self.run("a", "ip -6 route show default")?;
         let router = router.split(' ').nth(2).ok_or("there is no way out")?.to_owned();
-        let records = format!("--host-record={ANSWER}");
+        // RFC 7050.
+        let records = format!("--host-record=ipv4only.arpa,{prefix}c000:aa,0");
         let listen = format!("--listen-address={router}");
         for (program, words) in [
             (TRANSLATOR, vec!["-d", "-c", &file]),
@@ -98,8 +111,6 @@ impl Translated {
             daemon.args(words).stderr(Stdio::null());
             self.daemons.push(Running::start(&mut daemon)?);
         }
-        std::fs::create_dir_all(&self.resolver)?;
-        std::fs::write(self.resolver.join("resolv.conf"), format!("nameserver {router}\n"))?;
         let until = Instant::now() + Duration::from_secs(10);
         while !self.run("router-a", "ss -Hlun")?.contains(":53 ") {
             assert!(Instant::now() < until, "the resolver does not start");
@@ -164,13 +175,18 @@ fn a_host_of_ipv6_alone_reaches_those_of_ipv4_by_its_networks_translator() {
     // Without a translator there is no way.
     let without = ping(&translated, &["-c", "1", "--timeout", "3"]).status().unwrap();
     assert_eq!(without.code(), Some(3));
-    translated.translate().unwrap();
+    // What has begun before there is a resolver goes on when there is one.
+    let mut early = Running::start(&mut ping(&translated, &["-c", "1", "--timeout", "25"])).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    translated.translate(PREFIXES[0]).unwrap();
+    early.event("link").unwrap();
     let began = Instant::now();
-    let mut ping = Running::start(&mut ping(&translated, &["-c", "15"])).unwrap();
-    let found = ping.event("found").unwrap();
-    let found_after = began.elapsed();
-    let link: Value = ping.event("link").unwrap();
-    println!("found after {found_after:?}: {found}, then {}", link["route"]);
+    let mut long = Running::start(&mut ping(&translated, &["-c", "40"])).unwrap();
+    let found = long.event("found").unwrap();
+    println!("found after {:?}: {found}", began.elapsed());
+    // The translator is another one from now on, though the host has the address that it had.
+    translated.translate(PREFIXES[1]).unwrap();
+    let link: Value = long.event("link").unwrap();
     // It says the address of IPv4, and not the translator's.
     let remote = text(&link["remote"]);
     let outside = translated.lab.outside(translated.lab.node("b").unwrap()).unwrap();
