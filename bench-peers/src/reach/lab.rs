@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,6 +18,8 @@ const AT_ONCE: usize = 3;
 /// Time from when the callee is there until it is counted what it sends by itself, and for how long.
 const SETTLING: Duration = Duration::from_secs(3);
 const IDLE: Duration = Duration::from_secs(4);
+/// Time from one look at the server's counters to the next.
+const SAMPLE: Duration = Duration::from_millis(50);
 /// A step of a run that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(100);
 
@@ -183,58 +186,105 @@ fn bytes(node: &Node) -> Outcome<u64> {
     Ok(numbers.flatten().sum())
 }
 
-fn one(case: &Case, system: &str, n: usize) -> Outcome<Value> {
-    let mut lab = Lab::builder()
-        .site("a", case.kinds.0)
-        .site("b", case.kinds.1)
-        .site("c", Kind::Prc)
-        .site("d", Kind::EimRandom)
-        .link(Link::parse(case.link)?)
-        .build()?;
-    let at = lab
-        .node("server")?
-        .ipv4()
-        .ok_or("the server has no address")?
-        .to_string();
-    let relay = Running::start(lab.node("server")?, system, &["relay", &at])?;
-    let key = relay.text("key")?;
-    let callee = Running::start(lab.node("b")?, system, &["listen", &at, &key])?;
-    let id = callee.text("id")?;
-    std::thread::sleep(SETTLING);
-    let call = |lab: &Lab, what| Running::start(lab.node("a")?, system, &["call", &at, &key, &id, what]);
-    match case.what {
-        What::Rounds => {
-            let before = bytes(lab.node("server")?)?;
-            std::thread::sleep(IDLE);
-            let (idle, begun) = (bytes(lab.node("server")?)?, Instant::now());
-            let mut caller = call(&lab, "rounds")?;
-            let mut line = caller.line()?;
-            caller.child.wait()?;
-            // What is under way arrives.
-            std::thread::sleep(Duration::from_millis(200));
-            let (after, seconds) = (bytes(lab.node("server")?)?, begun.elapsed().as_secs_f64());
-            let per_second = (idle - before) as f64 / IDLE.as_secs_f64();
-            line["server_bytes"] = json!(after - idle);
-            line["idle_bytes_per_s"] = json!(per_second);
-            line["relayed"] = json!((after - idle) as f64 - per_second * seconds);
-            Ok(line)
-        }
-        What::Bulk(moves) => {
-            let caller = call(&lab, "bulk")?;
-            caller.line()?;
-            // Spread over two seconds.
-            std::thread::sleep(Duration::from_millis(2000 + (n as u64 * 619) % 2000));
-            let moved = SystemTime::UNIX_EPOCH.elapsed()?.as_secs_f64();
-            if let Some((host, site)) = moves {
-                lab.move_host(host, site)?;
-            }
-            let mut line = caller.line()?;
-            let gaps = line["gaps"].as_array().into_iter().flatten();
-            let gaps = gaps.filter_map(|gap| Some((gap[0].as_f64()?, gap[1].as_f64()?)));
-            let after = gaps.filter(|(at, gap)| at + gap / 1e3 > moved).map(|(_, gap)| gap);
-            line["stall_ms"] = json!(after.fold(0.0, f64::max));
-            line["moved"] = json!(moved);
-            Ok(line)
-        }
+/// A lab in which a callee is online at a relay.
+struct World<'a> {
+    system: &'a str,
+    /// What a caller is told: the server's address and key, and the callee's id.
+    place: [String; 3],
+    // Processes end before the lab does.
+    _callee: Running,
+    _relay: Running,
+    lab: Lab,
+}
+
+impl<'a> World<'a> {
+    fn start(case: &Case, system: &'a str) -> Outcome<Self> {
+        let lab = Lab::builder()
+            .site("a", case.kinds.0)
+            .site("b", case.kinds.1)
+            .site("c", Kind::Prc)
+            .site("d", Kind::EimRandom)
+            .link(Link::parse(case.link)?)
+            .build()?;
+        let server = lab.node("server")?;
+        let at = server.ipv4().ok_or("the server has no address")?.to_string();
+        let relay = Running::start(server, system, &["relay", &at])?;
+        let key = relay.text("key")?;
+        let callee = Running::start(lab.node("b")?, system, &["listen", &at, &key])?;
+        let id = callee.text("id")?;
+        std::thread::sleep(SETTLING);
+        Ok(Self {
+            system,
+            place: [at, key, id],
+            _callee: callee,
+            _relay: relay,
+            lab,
+        })
     }
+
+    fn call(&self, what: &str) -> Outcome<Running> {
+        let [at, key, id] = &self.place;
+        Running::start(self.lab.node("a")?, self.system, &["call", at, key, id, what])
+    }
+
+    fn bytes(&self) -> Outcome<u64> {
+        bytes(self.lab.node("server")?)
+    }
+}
+
+fn one(case: &Case, system: &str, n: usize) -> Outcome<Value> {
+    let world = World::start(case, system)?;
+    match case.what {
+        What::Rounds => counted(&world),
+        What::Bulk(moves) => moved(world, moves, n),
+    }
+}
+
+/// A call, with what the server receives and sends meanwhile, less what it does so without one.
+fn counted(world: &World<'_>) -> Outcome<Value> {
+    let before = world.bytes()?;
+    std::thread::sleep(IDLE);
+    let (idle, begun) = (world.bytes()?, Instant::now());
+    let mut caller = world.call("rounds")?;
+    let mut samples = Vec::new();
+    let mut line = loop {
+        match caller.lines.recv_timeout(SAMPLE) {
+            Ok(line) => break line,
+            Err(RecvTimeoutError::Timeout) if begun.elapsed() < PATIENCE => {
+                samples.push((begun.elapsed().as_secs_f64() * 1e3, world.bytes()? - idle));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    caller.child.wait()?;
+    // What is under way arrives.
+    std::thread::sleep(Duration::from_millis(200));
+    let (after, seconds) = (world.bytes()?, begun.elapsed().as_secs_f64());
+    let per_second = (idle - before) as f64 / IDLE.as_secs_f64();
+    line["samples"] = json!(samples);
+    line["idle_bytes_per_s"] = json!(per_second);
+    line["server_bytes"] = json!((after - idle) as f64 - per_second * seconds);
+    Ok(line)
+}
+
+/// A transfer in which somebody moves, with the longest time in which nothing came, from just before that on.
+fn moved(mut world: World<'_>, moves: Option<Move>, n: usize) -> Outcome<Value> {
+    let caller = world.call("bulk")?;
+    caller.line()?;
+    let begun = Instant::now();
+    // Spread over two seconds.
+    std::thread::sleep(Duration::from_millis(2000 + (n as u64 * 619) % 2000));
+    let moved = SystemTime::UNIX_EPOCH.elapsed()?.as_secs_f64();
+    if let Some((host, site)) = moves {
+        world.lab.move_host(host, site)?;
+    }
+    let mut line = caller.line()?;
+    let gaps = line["gaps"].as_array().into_iter().flatten();
+    let gaps = gaps.filter_map(|gap| Some((gap[0].as_f64()?, gap[1].as_f64()?)));
+    let after = gaps.filter(|(at, gap)| at + gap / 1e3 > moved).map(|(_, gap)| gap);
+    let stall = after.fold(0.0, f64::max);
+    line["stall_ms"] = json!(stall);
+    line["seconds"] = json!(begun.elapsed().as_secs_f64());
+    line["moved"] = json!(moved);
+    Ok(line)
 }

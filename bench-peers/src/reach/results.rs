@@ -27,23 +27,34 @@ fn direct(result: &Value) -> Option<f64> {
     latest[0].as_f64().filter(|_| latest[1] == true)
 }
 
-/// The time that it took to connect and have the first byte, once the endpoint was there.
-fn after_bind(result: &Value) -> Option<f64> {
-    Some(result["first_byte_ms"].as_f64()? - result["built_ms"].as_f64()?)
+/// Bytes that the server had received and sent a second after the caller was started.
+fn early(result: &Value) -> Option<f64> {
+    let samples = result["samples"].as_array()?;
+    let sample = samples
+        .iter()
+        .rfind(|sample| sample[0].as_f64().is_some_and(|time| time < 1000.0))?;
+    sample[1].as_f64()
 }
 
-/// Median (the higher of two), least and most.
-fn spread(mut of: Vec<f64>) -> String {
+/// The median, the higher of two.
+fn median(mut of: Vec<f64>) -> Option<f64> {
     of.sort_by(f64::total_cmp);
-    match (of.first(), of.get(of.len() / 2), of.last()) {
-        (Some(least), Some(median), Some(most)) => format!("{median:.0} ({least:.0}-{most:.0})"),
-        _ => "-".to_owned(),
+    of.get(of.len() / 2).copied()
+}
+
+/// Median, least and most.
+fn spread(of: Vec<f64>) -> String {
+    let least = of.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = of.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    match median(of) {
+        Some(median) => format!("{median:.0} ({least:.0}-{most:.0})"),
+        None => "-".to_owned(),
     }
 }
 
 /// Prints a table for calls, and one for moves.
 pub(crate) fn print(lines: &[Value]) {
-    println!("| routers, delay | system | runs | first byte, ms | of that after bind | direct | direct, ms | bytes |");
+    println!("| routers, delay | system | runs | first byte, ms | direct | after, ms | bytes in 1 s | in all |");
     println!("|---|---|---|---|---|---|---|---|");
     for (case, system) in CASES
         .iter()
@@ -62,13 +73,13 @@ pub(crate) fn print(lines: &[Value]) {
             first.len(),
             all.len(),
             spread(first),
-            spread(each(&after_bind)),
             directs.len(),
             spread(directs),
-            spread(each(&|result| result["relayed"].as_f64())),
+            spread(each(&early)),
+            spread(each(&|result| result["server_bytes"].as_f64())),
         );
     }
-    println!("\n| what happens | system | runs | whole | stall, ms |\n|---|---|---|---|---|");
+    println!("\n| what happens | system | runs | whole | stall, ms | seconds |\n|---|---|---|---|---|---|");
     for (case, system) in CASES
         .iter()
         .filter(|case| !case.is_call())
@@ -76,12 +87,13 @@ pub(crate) fn print(lines: &[Value]) {
     {
         let all: Vec<&Value> = of(lines, case, system).collect();
         let whole = all.iter().filter(|result| result["whole"] == true).count();
-        let stalls = all.iter().filter_map(|result| result["stall_ms"].as_f64()).collect();
+        let each = |name: &str| -> Vec<f64> { all.iter().filter_map(|result| result[name].as_f64()).collect() };
         println!(
-            "| {} | {system} | {} | {whole} | {} |",
+            "| {} | {system} | {} | {whole} | {} | {:.1} |",
             case.name,
             all.len(),
-            spread(stalls)
+            spread(each("stall_ms")),
+            median(each("seconds")).unwrap_or(f64::NAN),
         );
     }
 }
