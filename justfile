@@ -65,11 +65,15 @@ bench:
 bench-peers *arguments="compare":
     cargo run --release --manifest-path bench-peers/Cargo.toml --features quiche -- {{arguments}}
 
+# Calls and moves behind NATs beside iroh, as root: so many runs of each.
+bench-reach file="results.jsonl" runs="10":
+    cargo run --release --manifest-path bench-peers/Cargo.toml --features lab --bin reach -- {{file}} {{runs}}
+
 # CI does not compile the crate above.
 check-peers:
     cargo fmt --manifest-path bench-peers/Cargo.toml --check
-    cargo clippy --manifest-path bench-peers/Cargo.toml --all-targets --features quiche -- -D warnings
-    cargo test --release --manifest-path bench-peers/Cargo.toml --features quiche
+    cargo clippy --manifest-path bench-peers/Cargo.toml --all-targets --features quiche,lab -- -D warnings
+    cargo test --release --manifest-path bench-peers/Cargo.toml --features quiche,lab
 
 instructions *arguments:
     cargo run -p xtask -- instructions {{arguments}}

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ::iroh::endpoint::presets::Minimal;
 use ::iroh::endpoint::{Builder, Connection};
@@ -16,7 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 use sss_bench::Outcome;
 
-use crate::node::{self, Call, Place};
+use crate::node::{self, Call, FAREWELL, Place};
 
 const ALPN: &[u8] = b"reach/1";
 const HTTP: u16 = 80;
@@ -96,7 +96,7 @@ pub(crate) async fn call(place: &Place, id: &str, what: &str) -> Outcome<()> {
     };
     node::measure(begun, call, what).await?;
     connection.close(0_u32.into(), b"");
-    Ok(tokio::time::timeout(Duration::from_secs(1), endpoint.close())
-        .await
-        .unwrap_or(()))
+    // It says goodbye, if it is heard.
+    let _ = tokio::time::timeout(FAREWELL, endpoint.close()).await;
+    Ok(())
 }

@@ -29,6 +29,9 @@ const GAP: Duration = Duration::from_millis(20);
 /// A call that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Time that a host has to end what it began.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
+
 /// A place where hosts are found: the server's address, and what it is known by.
 pub(crate) struct Place {
     pub(crate) at: Ipv4Addr,

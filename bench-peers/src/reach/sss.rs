@@ -7,7 +7,7 @@ use ::sss::{Eid, FoundBy, Host, HostBuilder, RelayLimits, RendezvousServer, Rout
 use serde_json::json;
 use sss_bench::Outcome;
 
-use crate::node::{self, Call, Place};
+use crate::node::{self, Call, FAREWELL, Place};
 
 const SERVICE: (&str, &str) = ("reach", "1");
 const PORT: u16 = 7757;
@@ -56,5 +56,7 @@ pub(crate) async fn call(place: &Place, id: &str, what: &str) -> Outcome<()> {
         built,
     };
     node::measure(begun, call, what).await?;
-    Ok(host.close_within(Duration::from_secs(1)).await.unwrap_or(()))
+    // It says goodbye, if it is heard.
+    let _ = host.close_within(FAREWELL).await;
+    Ok(())
 }

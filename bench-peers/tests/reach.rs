@@ -1,0 +1,28 @@
+//! The program `reach`: a call by each system, in labs.
+#![cfg(all(feature = "lab", target_os = "linux"))]
+
+use std::process::Command;
+
+#[test]
+fn both_systems_are_called_and_counted() {
+    match sss_lab::Lab::builder().build() {
+        Err(error) if error.is_missing() => return eprintln!("SKIPPED: {error}"),
+        lab => drop(lab.expect("a lab")),
+    }
+    let file = std::env::temp_dir().join(format!("reach-{}.jsonl", std::process::id()));
+    let output = Command::new(env!("CARGO_BIN_EXE_reach"))
+        .arg(&file)
+        .args(["1", "only=prc x prc, 5 ms"])
+        .output()
+        .expect("the program starts");
+    let results = std::fs::read_to_string(&file).expect("results");
+    std::fs::remove_file(&file).expect("the file is there");
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && results.lines().count() == 2, "{results}");
+    for system in ["sss", "iroh"] {
+        assert!(
+            table.contains(&format!("| prc x prc, 5 ms | {system} | 1 of 1 |")),
+            "{table}\n{results}"
+        );
+    }
+}
