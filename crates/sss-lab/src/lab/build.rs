@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use super::lines::Ports;
 use super::{Builder, Lab, Layout, Place};
@@ -20,6 +21,9 @@ use crate::system;
 
 /// Packets that wait in a device before the emulator has seen them: enough for a burst of a sender.
 const DEVICE_QUEUE: u32 = 4000;
+
+/// Longest wait for a port of a router.
+const PORT_PATIENCE: Duration = Duration::from_secs(3);
 
 impl Builder {
     pub(super) fn new(layout: Layout) -> Self {
@@ -169,6 +173,7 @@ impl Draft {
         for host in 0..lab.nodes.len() {
             if lab.nodes[host].role == Role::Host {
                 lab.plug_in(host)?;
+                lab.address(host)?;
             }
         }
         for site in 0..lab.sites.len() {
@@ -357,21 +362,45 @@ impl Lab {
         router.namespace.nft(&rules.concat())
     }
 
-    /// Connects a host to the LAN of the site that it is at.
+    /// Connects a host to the LAN of the site that it is at: the link first.
     pub(super) fn plug_in(&mut self, host: usize) -> Result<(), Error> {
         let Some(site) = self.nodes[host].site else {
             return Ok(());
         };
         self.plugged += 1;
-        let (place, mtu, port) = (&self.sites[site], self.mtu, self.plugged);
-        let number = self.free_number(site);
-        let router = &self.nodes[place.router].namespace;
-        let namespace = &self.nodes[host].namespace;
-        let mut addresses: Vec<IpAddr> = Vec::new();
-        let mut lines = format!(
+        let (mtu, port) = (self.mtu, self.plugged);
+        let router = &self.nodes[self.sites[site].router].namespace;
+        self.nodes[host].namespace.ip(&format!(
             "link add e0 mtu {mtu} type veth peer name port{port} mtu {mtu} netns {}\nlink set e0 up\n",
             router.name()
+        ))?;
+        router.ip(&format!("link set port{port} master lan up\n"))
+    }
+
+    /// Waits until the port that was plugged in last forwards, at a site. The kernel takes up to a second for it, if
+    /// another one came up just before.
+    pub(super) fn await_port(&self, site: usize) -> Result<(), Error> {
+        let (router, end) = (
+            &self.nodes[self.sites[site].router].namespace,
+            Instant::now() + PORT_PATIENCE,
         );
+        let port = format!("port{}", self.plugged);
+        let show = ["-n", router.name(), "-d", "link", "show", &port];
+        while !system::run("ip", &show, "")?.contains("state forwarding") && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Gives a host that is plugged in its addresses in the LAN.
+    pub(super) fn address(&mut self, host: usize) -> Result<(), Error> {
+        let Some(site) = self.nodes[host].site else {
+            return Ok(());
+        };
+        let place = &self.sites[site];
+        let number = self.free_number(site);
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        let mut lines = String::new();
         if let Some((address, length)) = lan_address(self.plan, site, place.site.kind, number)
             && let Some((gateway, _)) = lan_address(self.plan, site, place.site.kind, 1)
         {
@@ -389,8 +418,7 @@ impl Lab {
             );
             addresses.push(address.into());
         }
-        namespace.ip(&lines)?;
-        router.ip(&format!("link set port{port} master lan up\n"))?;
+        self.nodes[host].namespace.ip(&lines)?;
         self.nodes[host].addresses = addresses;
         Ok(())
     }

@@ -54,7 +54,8 @@ impl Lab {
     }
 
     /// Moves a host to the LAN of another site, or out of its own and back in: its interface goes, and comes with the
-    /// addresses of the new LAN.
+    /// addresses of the new LAN, once that LAN works. That is at once, or, if another host has moved within a second,
+    /// up to a second later.
     ///
     /// # Errors
     ///
@@ -67,7 +68,9 @@ impl Lab {
         self.nodes[host].namespace.ip("link del e0\n")?;
         self.nodes[host].addresses.clear();
         self.nodes[host].site = Some(site);
-        self.plug_in(host)
+        self.plug_in(host)?;
+        self.await_port(site)?;
+        self.address(host)
     }
 
     /// Changes the firewall of a site.

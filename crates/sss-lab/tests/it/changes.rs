@@ -1,7 +1,7 @@
 //! What happens to a lab while it is in use.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sss_lab::{Firewall, Ipv6, Kind, Lab, Node, Public, Site};
 
@@ -116,6 +116,38 @@ fn a_host_moves_between_networks() {
     lab.move_host("a", "a").unwrap();
     assert_eq!((outer(&lab), addresses(&lab, "a")), (from_home, at_home));
     assert!(lab.move_host("router-a", "b").is_err());
+}
+
+/// Its network works when it has an address: it need not ask a second time, a second later, where its router is.
+#[test]
+fn a_host_that_has_moved_is_heard_as_soon_as_it_has_an_address() {
+    let sites = Lab::builder().site("a", Kind::Prc).site("b", Kind::Prc);
+    let Some(mut lab) = lab_or_skip(sites) else { return };
+    let (node, server) = (lab.node("server").unwrap(), socket(lab.node("server").unwrap()));
+    let at = SocketAddr::from((node.ipv4().unwrap(), server.local_addr().unwrap().port()));
+    let host = socket(lab.node("a").unwrap());
+    let is_sent = |number: u32| host.send_to(&number.to_be_bytes(), at).is_ok();
+    for (round, site) in ["b", "a", "b", "a"].into_iter().enumerate() {
+        let first = round as u32 * 100_000;
+        let numbers = || (first..first + 100_000).inspect(|_| std::thread::sleep(Duration::from_millis(1)));
+        let (number, sent) = std::thread::scope(|scope| {
+            let sending = scope.spawn(|| {
+                let mut numbers = numbers();
+                numbers.find(|number| !is_sent(*number)).expect("a network that goes");
+                (
+                    numbers.find(|number| is_sent(*number)).expect("another network"),
+                    Instant::now(),
+                )
+            });
+            lab.move_host("a", site).unwrap();
+            sending.join().unwrap()
+        });
+        let mut latest = [0; 4];
+        while u32::from_be_bytes(latest) < number {
+            server.recv(&mut latest).expect("the packet that was sent last");
+        }
+        assert!(sent.elapsed() < SILENCE, "{:?} after it was sent", sent.elapsed());
+    }
 }
 
 #[test]
