@@ -69,7 +69,7 @@ const fn bulk(name: &'static str, moves: Option<Move>) -> Case {
     }
 }
 
-pub(crate) const CASES: [Case; 10] = [
+pub(crate) static CASES: [Case; 10] = [
     rounds("prc x prc, 5 ms", PRC, NEAR),
     rounds("prc x prc, 50 ms", PRC, FAR),
     rounds("prc x sym, 5 ms", (Kind::Prc, Kind::Symmetric), NEAR),

@@ -52,24 +52,26 @@ fn spread(of: Vec<f64>) -> String {
     }
 }
 
+/// The cases of which there are results, each with a system's.
+fn grouped(lines: &[Value], is_call: bool) -> impl Iterator<Item = (&'static str, &'static str, Vec<&Value>)> {
+    let cases = CASES.iter().filter(move |case| case.is_call() == is_call);
+    let each = cases.flat_map(|case| SYSTEMS.map(|system| (case, system)));
+    let all = each.map(|(case, system)| (case.name, system, of(lines, case, system).collect::<Vec<_>>()));
+    all.filter(|(_, _, results)| !results.is_empty())
+}
+
 /// Prints a table for calls, and one for moves.
 pub(crate) fn print(lines: &[Value]) {
     println!("| routers, delay | system | runs | first byte, ms | direct | after, ms | bytes in 1 s | in all |");
     println!("|---|---|---|---|---|---|---|---|");
-    for (case, system) in CASES
-        .iter()
-        .filter(|case| case.is_call())
-        .flat_map(|case| SYSTEMS.map(|name| (case, name)))
-    {
-        let all: Vec<&Value> = of(lines, case, system).collect();
+    for (case, system, all) in grouped(lines, true) {
         let each = |figure: &dyn Fn(&Value) -> Option<f64>| -> Vec<f64> {
             all.iter().filter_map(|result| figure(result)).collect()
         };
         let first = each(&|result| result["first_byte_ms"].as_f64());
         let directs = each(&direct);
         println!(
-            "| {} | {system} | {} of {} | {} | {} | {} | {} | {} |",
-            case.name,
+            "| {case} | {system} | {} of {} | {} | {} | {} | {} | {} |",
             first.len(),
             all.len(),
             spread(first),
@@ -80,17 +82,11 @@ pub(crate) fn print(lines: &[Value]) {
         );
     }
     println!("\n| what happens | system | runs | whole | stall, ms | seconds |\n|---|---|---|---|---|---|");
-    for (case, system) in CASES
-        .iter()
-        .filter(|case| !case.is_call())
-        .flat_map(|case| SYSTEMS.map(|name| (case, name)))
-    {
-        let all: Vec<&Value> = of(lines, case, system).collect();
+    for (case, system, all) in grouped(lines, false) {
         let whole = all.iter().filter(|result| result["whole"] == true).count();
         let each = |name: &str| -> Vec<f64> { all.iter().filter_map(|result| result[name].as_f64()).collect() };
         println!(
-            "| {} | {system} | {} | {whole} | {} | {:.1} |",
-            case.name,
+            "| {case} | {system} | {} | {whole} | {} | {:.1} |",
             all.len(),
             spread(each("stall_ms")),
             median(each("seconds")).unwrap_or(f64::NAN),
