@@ -51,8 +51,10 @@ impl Source {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(above, name, flags, Mode::empty()).map_err(io::Error::from)?;
         let stat = rustix::fs::fstat(&file).map_err(io::Error::from)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(Refusal::new(Status::WrongKind, "not a regular file"));
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Directory => return Err(Refusal::new(Status::WrongKind, "is a directory")),
+            _ => return Err(Refusal::new(Status::WrongKind, "not a regular file")),
         }
         let file = File::from(file);
         check_size(&file, &stat)?;

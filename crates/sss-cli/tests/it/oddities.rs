@@ -133,7 +133,7 @@ fn patterns_go_to_standard_output_and_bad_ones_are_wrong_words() {
     }
     let serving = server.serve(&dir, &[]);
     fs::create_dir(dir.join("folder")).unwrap();
-    let says = &["folder: not a regular file", "standard output takes files alone"];
+    let says = &["folder: is a directory", "standard output takes files alone"];
     client.run(["get", &serving.at("folder"), "-"]).expect(1).says(says);
     let ran = client.run(["get", &serving.at("g?"), "-"]).expect(0);
     assert_eq!(ran.out, "g1\ng2\n");
