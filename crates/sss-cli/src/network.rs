@@ -41,7 +41,8 @@ fn all_unreached<'a>(places: impl IntoIterator<Item = &'a Place>) -> Option<Sock
 fn may_be_translated(to: SocketAddr) -> bool {
     // An address for documentation (RFC 3849): every default route covers it.
     let out = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-    to.is_ipv4() && has_route((out, 9).into())
+    let connected = || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).and_then(|socket| socket.connect((out, 9)));
+    to.is_ipv4() && connected().is_ok()
 }
 
 /// Asks the system's table of routes; nothing is sent. What cannot be asked may have one.

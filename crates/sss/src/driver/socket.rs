@@ -241,7 +241,7 @@ impl Socket {
         if let Link::Udp(remote) = transmit.link {
             // By IPv6 there may be a way to IPv4 addresses.
             let may_be_ipv6_alone = hint == PathHint::NoRoute && self.local_addr.is_ipv6() && remote.is_ipv4();
-            if may_be_ipv6_alone && addresses::preferred_sources()[0].is_none() {
+            if may_be_ipv6_alone && let [None, Some(_)] = addresses::preferred_sources() {
                 self.translation.ask(remote.ip());
             }
             if self.hints.len() < MAX_HINTS {
