@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sss::{
-    Absence, BuildError, ConnectError, Eid, FoundBy, Hint, Host, Identity, NegotiationError, Quotas, Refusal,
+    Absence, BuildError, ConnectError, Eid, FoundBy, Hint, Host, Identity, LeaseAt, NegotiationError, Quotas, Refusal,
     RegistrationError, RegistrationState, RelayLimits, RelayUse, RendezvousServer, RouteClass, SearchError,
 };
 
@@ -372,6 +372,8 @@ async fn it_is_told_how_registrations_stand_and_who_has_found_whom() {
             .rendezvous(closed.eid(), closed.local_addr())
             .rendezvous(plain.eid(), plain.local_addr())
             .rendezvous(Identity::generate().eid(), "nowhere.invalid:7757")
+            // It would choose two (RCH-43).
+            .lease_at(LeaseAt::All)
             .build()
             .await
             .unwrap();
