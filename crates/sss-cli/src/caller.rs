@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sss::{
-    Absence, ConnectError, Eid, Host, NegotiationError, Peer, ReadError, Refusal, RegistrationState, Route, RouteClass,
-    Seconds, ServicesError, Tried,
+    Absence, ConnectError, Eid, Host, NegotiationError, Peer, ReadError, Refusal, RegistrationError, RegistrationState,
+    Route, RouteClass, Seconds, ServicesError, Tried,
 };
 
 use crate::diagnosis::{Diagnosis, Watch};
@@ -249,14 +249,18 @@ impl Caller {
         }
     }
 
-    /// Names the servers that have not taken this host, if there are any.
+    /// Names the servers that have not answered, if there are any.
     fn silent_servers(&self) -> Option<String> {
         let registrations = self.host.registrations();
-        let is_taken = |server: &ServerAt| {
+        let is_silent = |server: &ServerAt| {
             let mut of_it = registrations.iter().filter(|one| one.server == server.eid);
-            of_it.any(|one| matches!(one.state, RegistrationState::Registered { .. }))
+            of_it.any(|one| match &one.state {
+                RegistrationState::Asking | RegistrationState::Resolving => true,
+                RegistrationState::Failed(why) => matches!(why, RegistrationError::Lost(_)),
+                _ => false,
+            })
         };
-        let silent = self.servers.iter().filter(|server| !is_taken(server));
+        let silent = self.servers.iter().filter(|server| is_silent(server));
         let silent: Vec<_> = silent.map(|server| server.place.to_string()).collect();
         (!silent.is_empty()).then(|| format!("not asked, as it has not answered: the server {}", silent.join(", ")))
     }

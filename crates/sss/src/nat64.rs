@@ -207,9 +207,14 @@ impl Translation {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns whether there is a translator. Else no address has to be looked at.
+    pub(crate) fn is_known(&self) -> bool {
+        self.0.is_known.load(Ordering::Acquire)
+    }
+
     /// The state, if a translator is known.
     fn known(&self) -> Option<MutexGuard<'_, State>> {
-        self.0.is_known.load(Ordering::Acquire).then(|| self.state())
+        self.is_known().then(|| self.state())
     }
 
     /// The address to which a packet for another one goes: the translator's, if there is one.

@@ -11,7 +11,6 @@ use thiserror::Error;
 use super::calls::Referred;
 use super::registration::{Registration as Tried, ServerAddress};
 use super::{Client, is_nearer};
-use crate::path::NOWHERE;
 
 /// Servers at a time that nobody but others have named.
 const MAX_NAMED: usize = 32;
@@ -123,7 +122,7 @@ impl Client {
         }
         let Elsewhere { server, address } = other;
         let is_place = sss_proto::is_usable(&address.into()) && !is_nearer(ip, address);
-        let is_good = address != NOWHERE && is_place && server != host.eid() && server != by;
+        let is_good = is_place && server != host.eid() && server != by;
         let mut referral = Referral {
             peer,
             by,

@@ -868,11 +868,9 @@ fn an_attempt_that_is_given_up_asks_a_restarted_server_no_more() {
     assert_eq!(connects(&world, one), before);
 }
 
-// spec: RCH-41
-#[test]
-fn a_server_that_understands_no_connect_behind_register_is_asked_by_packets() {
-    let mut world = World::new((50, 50));
-    // A host that takes registrations by itself, as a server of another make does.
+/// A host that takes registrations by itself, as a server of another make does, with its listener; and one that
+/// registers there and calls.
+fn calls_by_a_bare_server(world: &mut World) -> (usize, ListenerId, usize) {
     let server = world.add(Nat::None, RendezvousConfig::default());
     world.servers = 1;
     let listener = world.nodes[server].host.offer_own(sss_wire::reach::PROTOCOL).unwrap();
@@ -884,6 +882,23 @@ fn a_server_that_understands_no_connect_behind_register_is_asked_by_packets() {
     };
     let one = world.add_host(Nat::None, &[place], Visibility::Hidden);
     world.call_eid(one, Eid::from_public_key(&[9; 32]));
+    (server, listener, one)
+}
+
+/// The time from a call until its word arrives.
+fn reach(world: &mut World, from: usize, to: usize, within: u64) -> Option<Duration> {
+    let began = world.now;
+    world.nodes[to].heard = None;
+    world.call(from, to);
+    world.run(MS(within));
+    world.nodes[to].heard.map(|at| at.since(began))
+}
+
+// spec: RCH-41
+#[test]
+fn a_server_that_understands_no_connect_behind_register_is_asked_by_packets() {
+    let mut world = World::new((50, 50));
+    let (server, listener, _) = calls_by_a_bare_server(&mut world);
     let mut records = Vec::new();
     while records.len() < 2 {
         assert!(world.now < Instant::from_nanos(1_001_000_000_000), "{records:?}");
@@ -911,17 +926,7 @@ fn a_server_that_understands_no_connect_behind_register_is_asked_by_packets() {
 #[test]
 fn a_server_that_answers_register_and_never_connect_keeps_no_stream() {
     let mut world = World::new((50, 50));
-    let server = world.add(Nat::None, RendezvousConfig::default());
-    world.servers = 1;
-    let listener = world.nodes[server].host.offer_own(sss_wire::reach::PROTOCOL).unwrap();
-    assert!(world.nodes[server].host.accept(listener).is_none());
-    let place = ServerAddress {
-        eid: world.nodes[server].host.eid(),
-        addresses: vec![world.nodes[server].address],
-        tls: None,
-    };
-    let one = world.add_host(Nat::None, &[place], Visibility::Hidden);
-    world.call_eid(one, Eid::from_public_key(&[9; 32]));
+    let (server, listener, one) = calls_by_a_bare_server(&mut world);
     world.run(MS(400));
     let (stream, _) = world.nodes[server].host.accept(listener).expect("REGISTER");
     let registered = sss_wire::reach::records::Registered {

@@ -195,8 +195,10 @@ impl Socket {
         let received = self
             .io
             .try_read(bufs.len(), |socket| self.state.recv(socket, bufs, meta))?;
-        for one in meta.iter_mut().take(received) {
-            one.addr = self.translation.inward(one.addr);
+        if self.translation.is_known() {
+            for one in meta.iter_mut().take(received) {
+                one.addr = self.translation.inward(one.addr);
+            }
         }
         Ok(received)
     }

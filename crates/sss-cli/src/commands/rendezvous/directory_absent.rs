@@ -7,7 +7,7 @@ use crate::error::{Error, Exit};
 use crate::output::Output;
 
 /// A directory that is wanted: none can be.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Never {}
 
 /// Nothing.

@@ -109,14 +109,6 @@ fn entry(server: &Eid, address: SocketAddr) -> Vec<u8> {
     .concat()
 }
 
-fn reach(world: &mut World, from: usize, to: usize, within: u64) -> Option<Duration> {
-    let began = world.now;
-    world.nodes[to].heard = None;
-    world.call(from, to);
-    world.run(MS(within));
-    world.nodes[to].heard.map(|at| at.since(began))
-}
-
 fn failure_of(world: &World, n: usize, peer: usize) -> Option<StaleReferral> {
     let eid = world.nodes[peer].host.eid();
     world.nodes[n].rendezvous.referral(&eid).and_then(|told| told.failure)

@@ -38,15 +38,6 @@ fn leases(world: &World) -> Vec<u64> {
     (0..world.servers).map(|n| stats(n).leases).collect()
 }
 
-/// The time from a call until its word arrives.
-fn reach(world: &mut World, from: usize, to: usize, within: u64) -> Option<Duration> {
-    let began = world.now;
-    world.nodes[to].heard = None;
-    world.call(from, to);
-    world.run(MS(within));
-    world.nodes[to].heard.map(|at| at.since(began))
-}
-
 /// Servers to which a node has sent something since.
 fn asked(world: &World, n: usize, since: usize) -> Vec<usize> {
     let own = world.nodes[n].address;
