@@ -43,6 +43,7 @@ mod sealing;
 mod sent;
 mod setup;
 mod stats;
+mod succession;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -74,6 +75,7 @@ pub(crate) use pacer::Outlook;
 pub(crate) use path::Path;
 pub(crate) use setup::{ChannelConfig, ChannelSetup};
 pub use stats::ChannelInfo;
+pub(crate) use succession::{hand_on, overdue_at};
 
 use crate::error::{DropReason, ProtocolError};
 use crate::io::{Ecn, Transmit, TransmitBuf};

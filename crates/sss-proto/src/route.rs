@@ -99,6 +99,11 @@ impl Route {
         self.handle.map_or(0, |_| RELAY_HEADER)
     }
 
+    /// Returns whether both lead through relays, and these are two.
+    pub(crate) fn is_by_other_relay(&self, other: &Self) -> bool {
+        self.handle.is_some() && other.handle.is_some() && self.link.canonical() != other.link.canonical()
+    }
+
     /// The UDP address behind it, if there is one: that of the other host, or that of the relay.
     pub fn address(&self) -> Option<SocketAddr> {
         self.link.address()

@@ -176,6 +176,15 @@ impl SentRing {
         self.eliciting > 0
     }
 
+    /// Returns when the oldest packet was sent that must be acknowledged and is outstanding.
+    pub(super) fn oldest_eliciting(&self) -> Option<Instant> {
+        if !self.has_eliciting() {
+            return None;
+        }
+        let is_it = |record: &&Record| record.state == State::Outstanding && record.flags.has(Flags::ELICITING);
+        self.records.iter().find(is_it).map(|record| record.sent)
+    }
+
     /// Records a packet under the next number, with the tokens of its frames.
     pub(super) fn push(&mut self, sent: Instant, size: u16, flags: Flags, tokens: &[Token]) {
         let first_token = self.token_base.wrapping_add(self.tokens.len() as u32);

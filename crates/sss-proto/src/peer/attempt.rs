@@ -71,6 +71,8 @@ pub(super) struct Accepted {
     pub(super) frames: Vec<u8>,
     /// The tree that begins with the channel, unless it is one more of a tree.
     pub(super) tree: TreeId,
+    /// It is to stand by for another of its class (MIG-31).
+    pub(super) stands_by: bool,
     /// The attempt before, which INITIATE has named.
     pub(super) earlier: Option<Box<Attempt>>,
 }
@@ -100,8 +102,7 @@ impl Attempt {
     /// The channel on which early data of a new tree is sent.
     fn early_carrier(&mut self) -> Option<&mut Channel> {
         let carries = self.carries_streams();
-        let early = self.early.as_mut().filter(|_| carries)?;
-        Some(&mut early.channel)
+        self.early.as_mut().filter(|_| carries).map(|early| &mut *early.channel)
     }
 
     /// This attempt, or the one before.
@@ -194,9 +195,10 @@ impl Attempt {
             ..arrival.path()
         };
         let setup = host.channel_setup(Role::Initiator, ids, path);
-        let rtt = agreed.rtt;
+        let (rtt, suite) = (agreed.rtt, agreed.suite);
         let mut settings = host.settings(local_id, Some(local_id));
         settings.tree = tree.id();
+        settings.stands_by = matches!(self.purpose, Purpose::Standby(_));
         settings.attempts.earlier = self.earlier_setting();
         let streams = if tree.id().is_some() {
             None
@@ -209,7 +211,6 @@ impl Attempt {
         };
         let mut tokens = Vec::new();
         let frames = packet_zero::write((agreed.room(), host.config.padding), &settings, streams, &mut tokens);
-        let suite = agreed.suite;
         self.introduced = None;
         let split = self.initiation.initiate(now, agreed, &host.key, &frames)?;
         let mut channel = Channel::early(now, setup, suite, &EarlySecrets::from(split), rtt);
@@ -231,7 +232,7 @@ impl Attempts {
     /// Returns whether an attempt for a purpose has to wait for the one that is under way.
     pub(super) fn keep_waiting(&self, purpose: Purpose) -> bool {
         let current = self.current.as_ref();
-        current.is_some_and(|attempt| !attempt.purpose.gives_way_to(purpose))
+        current.is_some_and(|a| !a.purpose.gives_way_to(purpose))
     }
 
     /// Returns whether this host tries to reach the peer for the first time.
@@ -265,8 +266,7 @@ impl Attempts {
 
     /// The channel of the attempt, if INITIATE was sent.
     pub(super) fn channel(&self) -> Option<&Channel> {
-        let early = self.current.as_ref()?.early.as_ref()?;
-        Some(&early.channel)
+        Some(&self.current.as_ref()?.early.as_ref()?.channel)
     }
 
     /// The channel on which early data of a new tree is sent.
@@ -276,8 +276,7 @@ impl Attempts {
 
     /// The channel that no ACCEPT has come for yet, if INITIATE was sent.
     pub(super) fn channel_mut(&mut self) -> Option<&mut Channel> {
-        let early = self.current.as_mut()?.early.as_mut()?;
-        Some(&mut early.channel)
+        Some(&mut self.current.as_mut()?.early.as_mut()?.channel)
     }
 
     pub(super) fn next_timer(&self) -> Option<Instant> {
@@ -526,6 +525,7 @@ impl Attempts {
             channel,
             frames,
             tree: secrets.half_initiator,
+            stands_by: matches!(attempt.purpose, Purpose::Standby(_)),
             earlier: attempt.earlier,
         }))
     }

@@ -1,5 +1,7 @@
 //! The channels of a tree: which there are, and which carries the streams (MIG-5 to MIG-8).
 
+use std::cmp::Ordering;
+
 use sss_crypto::constant_time_eq;
 use sss_wire::constants::MAX_CHANNELS;
 use sss_wire::{ChannelId, Code};
@@ -7,7 +9,7 @@ use sss_wire::{ChannelId, Code};
 use super::acceptance::Acceptance;
 use super::names::Name;
 use super::standby::Standby;
-use crate::channel::{Channel, Counters, Fate, Path};
+use crate::channel::{Channel, Counters, Fate, Path, hand_on};
 use crate::local_host::EndedTree;
 use crate::role::Role;
 use crate::route::{Route, RouteClass};
@@ -47,6 +49,8 @@ pub(super) struct Origin {
     pub(super) made: Instant,
     /// True if it asked for a tree that existed: then nothing of streams comes in generation 0 (MIG-3).
     pub(super) continues: bool,
+    /// True if it was made to stand by for another of its class (MIG-31).
+    pub(super) stands_by: bool,
 }
 
 /// Names a channel of a peer: the first one made is 1.
@@ -101,6 +105,13 @@ impl TreeChannel {
         self.channel.path().route.class()
     }
 
+    /// Returns whether it leads another way than the other one: by a route of another class, or through another relay
+    /// (MIG-25, MIG-31).
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.channel.route(), other.channel.route());
+        ours.class() != theirs.class() || ours.is_by_other_relay(&theirs)
+    }
+
     /// Returns whether it may carry the streams, and nothing takes its place before long.
     pub(super) fn can_carry(&self) -> bool {
         self.is_open() && self.is_confirmed() && self.retire_at.is_none()
@@ -126,7 +137,7 @@ impl TreeChannels {
         self.list.iter()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut TreeChannel> {
+    pub(super) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut TreeChannel> {
         self.list.iter_mut()
     }
 
@@ -449,48 +460,66 @@ impl TreeChannels {
     }
 
     /// MIG-6: whether a channel that does not carry the streams is to do so now. A responder's is as soon as the peer
-    /// is known to have it, or if there is nothing better; none is as long as one of a better class works (MIG-25).
+    /// is known to have it, or if there is nothing better; none is as long as one of a better class works (MIG-25), or
+    /// one of its own that it is to stand by for (MIG-31).
     pub(super) fn is_to_carry(&self, serial: ChannelSerial) -> bool {
         let Some(channel) = self.get(serial) else {
             return false;
         };
         let working = self.carrier().filter(|c| c.is_open() && !c.channel.is_stalled());
-        let may_carry = working.is_none_or(|c| channel.is_confirmed() && channel.class() <= c.class());
+        let is_next = |c: &TreeChannel| match channel.class().cmp(&c.class()) {
+            Ordering::Less => true,
+            Ordering::Equal => !(channel.origin.stands_by && channel.is_beside(c)),
+            Ordering::Greater => false,
+        };
+        let may_carry = working.is_none_or(|c| channel.is_confirmed() && is_next(c));
         may_carry && self.carrier != Some(serial)
     }
 
-    /// A channel is established that does not carry the streams, since one of a better class does: it stands by in
-    /// place of those of its class, once the peer is known to have it (MIG-25).
-    pub(super) fn stand_by(&mut self, now: Instant, serial: ChannelSerial, fates: &mut Vec<Fate>) {
+    /// A channel is established that does not carry the streams, since another one does: it stands by in place of the
+    /// others of its class, once the peer is known to have it (MIG-25, MIG-31). Returns whether it does.
+    pub(super) fn stand_by(&mut self, now: Instant, serial: ChannelSerial, fates: &mut Vec<Fate>) -> bool {
         let confirmed = self.get(serial).filter(|c| c.is_confirmed());
-        if confirmed.is_some() && self.carrier != Some(serial) {
+        let stands_by = confirmed.is_some() && self.carrier != Some(serial);
+        if stands_by {
+            self.replace_by(now, serial, fates);
+        }
+        stands_by
+    }
+
+    /// Makes a channel the carrier, as [`Self::take_over`]. Those of its class before it are replaced (MIG-8): the ones
+    /// of no use are closed at once.
+    pub(super) fn carry(&mut self, now: Instant, serial: ChannelSerial, fates: &mut Vec<Fate>) {
+        if self.carrier != Some(serial) {
+            self.take_over(serial, fates);
             self.replace_by(now, serial, fates);
         }
     }
 
-    /// Makes a channel the carrier. Those of its class before it are replaced (MIG-8): the ones of no use are closed at
-    /// once. What was sent on the carrier before goes on the new one if it is of another class, and the peer does not
-    /// answer on the old one, which goes on asking (MIG-26).
-    pub(super) fn carry(&mut self, now: Instant, serial: ChannelSerial, fates: &mut Vec<Fate>) {
-        if self.carrier == Some(serial) {
-            return;
-        }
-        let Some(class) = self.get(serial).map(TreeChannel::class) else {
+    /// Makes a channel the carrier, and leaves those beside it. What was sent on the carrier before goes on the new one
+    /// if it leads another way, and the peer does not answer on the old one, which goes on asking (MIG-26).
+    pub(super) fn take_over(&mut self, serial: ChannelSerial, fates: &mut Vec<Fate>) {
+        let Some(next) = self.get(serial) else {
             return;
         };
-        let before = self.carrier.and_then(|before| self.get_mut(before));
-        if let Some(before) =
-            before.filter(|c| c.is_open() && c.class() != class && c.channel.flight().probe_count() > 0)
-        {
-            before.channel.abandon(fates);
-            before.channel.ask();
+        let silent = self.carrier().filter(|c| c.channel.flight().probe_count() > 0);
+        let silent = silent.filter(|c| c.is_open() && c.is_beside(next));
+        let silent = silent.map(|c| (c.serial, c.class() == next.class(), c.channel.flight().used_window()));
+        if let Some((before, is_of_class, window)) = silent {
+            if let Some(before) = self.get_mut(before) {
+                before.channel.abandon(fates);
+                before.channel.ask();
+            }
+            if let Some(next) = self.get_mut(serial).filter(|_| is_of_class) {
+                hand_on(window, &mut next.channel);
+            }
         }
         self.carrier = Some(serial);
         self.carried += 1;
         self.standby = Standby::default();
-        self.replace_by(now, serial, fates);
     }
 
+    /// Those of its class are replaced by a channel, but for the carrier.
     fn replace_by(&mut self, now: Instant, serial: ChannelSerial, fates: &mut Vec<Fate>) {
         let Some(channel) = self.get_mut(serial) else {
             return;
@@ -503,7 +532,9 @@ impl TreeChannels {
             Role::Responder => KEPT_BY_RESPONDER,
         };
         let route = channel.channel.route();
-        let others = self.list.iter_mut().filter(|c| c.serial != serial && c.is_open());
+        let carrier = self.carrier;
+        let is_kept = |c: &TreeChannel| c.serial == serial || Some(c.serial) == carrier;
+        let others = self.list.iter_mut().filter(|c| c.is_open() && !is_kept(c));
         for replaced in others.filter(|c| c.class() == class) {
             if replaced.channel.is_stalled() {
                 replaced.retire(now, fates);

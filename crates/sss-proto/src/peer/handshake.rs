@@ -176,6 +176,9 @@ impl Handshake<'_> {
         }
         self.tree.confirm();
         let channel = self.add(now, accepted.channel, Role::Initiator, None);
+        if let Some(made) = self.transport.channels.get_mut(channel) {
+            made.origin.stands_by = accepted.stands_by;
+        }
         let established = Established {
             channel,
             tree: asked.unwrap_or(accepted.tree),
@@ -247,6 +250,7 @@ impl Handshake<'_> {
             role,
             made,
             continues: self.tree.id().is_some(),
+            stands_by: false,
         };
         let channel = self.transport.add(channel, origin, acceptance);
         self.settle_fates();
@@ -283,6 +287,7 @@ impl Handshake<'_> {
         packet_zero::check_role(&settings, channel.origin.role)?;
         streams.set_peer_settings(&settings)?;
         channel.reset_token = settings.reset_token;
+        channel.origin.stands_by |= settings.stands_by && !is_initiator;
         channel.channel.apply_peer_settings(&settings);
         transport.names.set_outdated();
         if is_first && is_initiator {

@@ -90,7 +90,7 @@ impl Mobility {
     pub(super) fn pace(&self, purpose: Purpose) -> Pace {
         match purpose {
             Purpose::Trouble => self.pace,
-            Purpose::First | Purpose::Move | Purpose::Renewal(_) | Purpose::Upgrade(_) | Purpose::Standby => {
+            Purpose::First | Purpose::Move | Purpose::Renewal(_) | Purpose::Upgrade(_) | Purpose::Standby(_) => {
                 Pace::Eager
             }
         }
@@ -98,13 +98,16 @@ impl Mobility {
 
     /// The time for which the carrier is stalled before another channel is attempted (MIG-11). Through a relay, and
     /// with the help of its server, a peer is found that may not know yet that it is to come back. A relay that is gone
-    /// does not come back as the path between two hosts does.
+    /// does not come back as the path between two hosts does, and is not waited for where another one is known.
     fn grace(&self, channels: [Option<Renewable<'_>>; 2]) -> Duration {
-        if channels[0].is_some_and(|(_, class)| class == RouteClass::Relay) {
-            return STALL_GRACE / RELAYED_GRACE;
+        if let Some((_, route)) = channels[0].filter(|(_, route)| route.class() == RouteClass::Relay) {
+            return match self.beside.reserve.is_beside(&route) {
+                true => Duration::ZERO,
+                false => STALL_GRACE / RELAYED_GRACE,
+            };
         }
-        let known = self.hints.iter().chain(self.beside.reserve.route());
-        let used = channels.into_iter().flatten().map(|(_, class)| class);
+        let known = self.hints.iter().chain(self.beside.reserve.routes());
+        let used = channels.into_iter().flatten().map(|(_, route)| route.class());
         match used
             .chain(known.map(Route::class))
             .any(|class| class == RouteClass::Relay)
@@ -160,7 +163,10 @@ impl Mobility {
     /// to lead there.
     pub(super) fn routes(&self, purpose: Purpose, mut routes: Vec<Route>) -> Vec<Route> {
         // What reaches a peer first goes there with the introduction (RCH-16).
-        let reserve = self.beside.reserve.route().filter(|_| purpose != Purpose::First);
+        let reserve = match purpose {
+            Purpose::First => &[],
+            _ => self.beside.reserve.routes(),
+        };
         for route in self.hints.iter().chain(reserve) {
             if !routes.contains(route) {
                 routes.push(*route);
@@ -298,14 +304,16 @@ impl Mobility {
             .beside
             .upgrade
             .at()
-            .map(|at| (first.max(at), Purpose::Upgrade(carrier.1)));
+            .map(|at| (first.max(at), Purpose::Upgrade(carrier.1.class())));
         let standby = match standby {
+            // One of its class is replaced with it (MIG-31).
+            Some((_, route)) if route.class() == carrier.1.class() => None,
             Some(standby) => self.renewal(first, standby),
             None => self
                 .beside
                 .reserve
                 .at(carrier)
-                .map(|at| (first.max(at), Purpose::Standby)),
+                .map(|(at, besides)| (first.max(at), Purpose::Standby(besides))),
         };
         match (upgrade, standby) {
             (None, None) => renewal,
@@ -317,13 +325,13 @@ impl Mobility {
     }
 
     /// Returns when a channel is renewed (MIG-10).
-    fn renewal(&self, first: Instant, (origin, class): Renewable<'_>) -> Option<(Instant, Purpose)> {
+    fn renewal(&self, first: Instant, (origin, route): Renewable<'_>) -> Option<(Instant, Purpose)> {
         let renew = self.policy.renew;
         let age = match origin.role {
             Role::Initiator => renew,
             Role::Responder => renew + renew / 4,
         };
-        (!renew.is_zero()).then(|| (first.max(origin.made + age), Purpose::Renewal(class)))
+        (!renew.is_zero()).then(|| (first.max(origin.made + age), Purpose::Renewal(route.class())))
     }
 
     /// An attempt has begun, or was to begin and no address is known: the next one is later.
@@ -331,13 +339,13 @@ impl Mobility {
         self.is_hinted = false;
         match purpose {
             Purpose::Upgrade(_) => self.beside.upgrade.on_attempt(now),
-            Purpose::Standby => self.beside.reserve.on_attempt(now),
+            Purpose::Standby(_) => self.beside.reserve.on_attempt(now),
             Purpose::First | Purpose::Trouble | Purpose::Move | Purpose::Renewal(_) => {}
         }
         let pause = match purpose {
             Purpose::Renewal(_) => RETRY.min(self.policy.renew / RENEWAL_RETRY),
             Purpose::Move => Duration::from_secs(1),
-            Purpose::First | Purpose::Trouble | Purpose::Upgrade(_) | Purpose::Standby => Duration::from_millis(250),
+            Purpose::First | Purpose::Trouble | Purpose::Upgrade(_) | Purpose::Standby(_) => Duration::from_millis(250),
         };
         self.retry_at = now + pause;
     }
@@ -379,16 +387,19 @@ mod tests {
     use super::*;
     use crate::route::{Link, RelayHandle};
 
-    // spec: MIG-11
+    // spec: MIG-11, MIG-31
     #[test]
     fn who_knows_a_relay_does_not_wait_for_the_peer_to_come_back() {
         let origin = Origin {
             role: Role::Responder,
             made: Instant::default(),
             continues: false,
+            stands_by: false,
         };
-        let [direct, relayed] = [RouteClass::Direct, RouteClass::Relay].map(|class| Some((&origin, class)));
         let relay = Route::through(Link::Udp(([192, 0, 2, 9], 443).into()), RelayHandle(7));
+        let other = Route::through(Link::Udp(([192, 0, 2, 10], 443).into()), RelayHandle(7));
+        let by_address = Route::udp(([192, 0, 2, 1], 443).into());
+        let [direct, relayed] = [by_address, relay].map(|route| Some((&origin, route)));
         let mobility = |routes: &[Route], reserve: Option<Route>| {
             let mut mobility = Mobility::new(Policy {
                 renew: Duration::ZERO,
@@ -399,12 +410,14 @@ mod tests {
             reserve.into_iter().for_each(|route| mobility.beside.reserve.set(route));
             mobility
         };
-        let alone = mobility(&[Route::udp(([192, 0, 2, 1], 443).into())], None);
+        let alone = mobility(&[by_address], None);
         assert_eq!(alone.grace([direct, None]), STALL_GRACE * 5);
         assert_eq!(alone.grace([relayed, None]), STALL_GRACE / 4);
         assert_eq!(alone.grace([direct, relayed]), STALL_GRACE);
         assert_eq!(mobility(&[relay], None).grace([direct, None]), STALL_GRACE);
         assert_eq!(mobility(&[], Some(relay)).grace([direct, None]), STALL_GRACE);
+        let grace = |reserve| mobility(&[], Some(reserve)).grace([relayed, None]);
+        assert_eq!((grace(relay), grace(other)), (STALL_GRACE / 4, Duration::ZERO));
     }
 
     // spec: RCH-16, MIG-29
@@ -424,7 +437,8 @@ mod tests {
             (Purpose::Move, &[direct, relay]),
             (Purpose::Renewal(RouteClass::Direct), &[direct]),
             (Purpose::Upgrade(RouteClass::Relay), &[direct]),
-            (Purpose::Standby, &[relay]),
+            (Purpose::Standby(None), &[relay]),
+            (Purpose::Standby(Some(relay.link)), &[]),
         ] {
             assert_eq!(mobility.routes(purpose, Vec::new()), expected, "{purpose:?}");
         }

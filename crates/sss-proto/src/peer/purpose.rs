@@ -1,6 +1,6 @@
 //! Reasons for attempts, and the routes by which each goes.
 
-use crate::route::{Route, RouteClass};
+use crate::route::{Link, Route, RouteClass};
 
 /// Reasons why a channel is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +15,9 @@ pub(super) enum Purpose {
     Renewal(RouteClass),
     /// The carrier is not of the best class: the routes that are better than that are tried (MIG-28).
     Upgrade(RouteClass),
-    /// The carrier is direct, and no channel through a relay stands by (MIG-29).
-    Standby,
+    /// No channel stands by through a relay, or through another one than that at the end of this link, which the
+    /// carrier leads through (MIG-29, MIG-31).
+    Standby(Option<Link>),
 }
 
 impl Purpose {
@@ -33,7 +34,7 @@ impl Purpose {
             Self::First | Self::Trouble | Self::Move => true,
             Self::Renewal(class) => route.class() == class,
             Self::Upgrade(from) => route.class() < from,
-            Self::Standby => route.class() == RouteClass::Relay,
+            Self::Standby(carrier) => route.class() == RouteClass::Relay && carrier != Some(route.link),
         }
     }
 }
@@ -46,7 +47,7 @@ mod tests {
     #[test]
     fn what_is_not_needed_gives_way_to_what_is() {
         let class = RouteClass::Direct;
-        let needless = [Purpose::Renewal(class), Purpose::Upgrade(class), Purpose::Standby];
+        let needless = [Purpose::Renewal(class), Purpose::Upgrade(class), Purpose::Standby(None)];
         let needed = [Purpose::First, Purpose::Trouble, Purpose::Move];
         for one in needless {
             assert!(needed.iter().all(|other| one.gives_way_to(*other)), "{one:?}");

@@ -1,17 +1,22 @@
-//! Channels of several classes side by side: one carries the streams, and the others stand by (MIG-25 to MIG-28).
+//! Channels side by side, of several classes, or through two relays: one carries the streams, and the others stand by
+//! (MIG-25 to MIG-29, MIG-31).
 
 use std::time::Duration;
 
-use super::channels::{ChannelSerial, Origin, TreeChannel, TreeChannels};
+use super::channels::{ChannelSerial, Origin, TreeChannels};
+use crate::channel::overdue_at;
 use crate::role::Role;
-use crate::route::{Route, RouteClass};
+use crate::route::{Link, Route, RouteClass};
 use crate::time::Instant;
 
 /// Times after which better routes are tried, once a channel of a lesser class carries the streams; then always after
 /// the last.
 const UPGRADES: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(25), Duration::from_secs(60)];
 
-/// Age of a direct carrier at which a channel through a relay is made to stand by: a short conversation needs none.
+/// Relays that are kept in reserve: one that the carrier may lead through, and another.
+const RELAYS: usize = 2;
+
+/// Age of a carrier at which a channel through a relay is made to stand by: a short conversation needs none.
 const STANDBY_AFTER: Duration = Duration::from_secs(2);
 
 /// Times from one attempt to make it to the next, where nothing comes of it; then always the last.
@@ -21,8 +26,8 @@ const RETRIES: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(60)
 #[derive(Debug, Default)]
 pub(super) struct Standby {
     asked: Option<(ChannelSerial, Instant)>,
-    /// It has answered: it takes over then, unless the carrier works again.
-    takes_over_at: Option<Instant>,
+    /// It has answered, and takes over then, unless the carrier works again; or none is asked before.
+    next: Option<Instant>,
 }
 
 /// The time when routes better than the carrier's are tried again (MIG-28).
@@ -34,10 +39,11 @@ pub(super) struct Upgrade {
     is_open: bool,
 }
 
-/// The way through a relay to a peer that is reached directly (MIG-29).
+/// The ways through relays to a peer that is reached directly, or through another relay (MIG-29, MIG-31).
 #[derive(Debug, Default)]
 pub(super) struct Reserve {
-    route: Option<Route>,
+    /// Each through a relay of its own: the latest last, at most [`RELAYS`].
+    routes: Vec<Route>,
     tries: usize,
     /// No attempt begins before.
     at: Instant,
@@ -50,8 +56,8 @@ pub(super) struct Beside {
     pub(super) reserve: Reserve,
 }
 
-/// A channel that may have to be renewed: how it came to be, and its class.
-pub(super) type Renewable<'a> = (&'a Origin, RouteClass);
+/// A channel that may have to be renewed: how it came to be, and its route.
+pub(super) type Renewable<'a> = (&'a Origin, Route);
 
 impl Upgrade {
     /// A channel of that class carries the streams, and works.
@@ -94,28 +100,48 @@ impl Upgrade {
 
 impl Reserve {
     pub(super) fn set(&mut self, route: Route) {
-        self.route = Some(route);
+        self.routes.retain(|known| known.is_by_other_relay(&route));
+        if self.routes.len() >= RELAYS {
+            self.routes.remove(0);
+        }
+        self.routes.push(route);
     }
 
     pub(super) fn forget(&mut self, mut is_gone: impl FnMut(&Route) -> bool) {
-        self.route.take_if(|route| is_gone(route));
+        self.routes.retain(|route| !is_gone(route));
     }
 
-    pub(super) fn route(&self) -> Option<&Route> {
-        self.route.as_ref()
+    /// The routes, the latest last.
+    pub(super) fn routes(&self) -> &[Route] {
+        &self.routes
     }
 
-    /// Returns when a channel is to be made there, if a carrier that nothing stands by for is to have one: its
-    /// initiator makes it.
-    pub(super) fn at(&self, (carrier, class): Renewable<'_>) -> Option<Instant> {
-        let is_wanted = self.route.is_some() && class == RouteClass::Direct && carrier.role == Role::Initiator;
-        is_wanted.then(|| self.at.max(carrier.made + STANDBY_AFTER))
+    /// Returns whether one leads through another relay than a carrier that leads through one.
+    pub(super) fn is_beside(&self, carrier: &Route) -> bool {
+        self.routes.iter().any(|route| route.is_by_other_relay(carrier))
+    }
+
+    /// Returns when a channel is to be made there, if a carrier that nothing stands by for is to have one, and the link
+    /// that it is not to go by, since the carrier does. The carrier's initiator makes it.
+    pub(super) fn at(&self, (carrier, route): Renewable<'_>) -> Option<(Instant, Option<Link>)> {
+        let (is_known, besides) = match route.class() {
+            RouteClass::Direct => (!self.routes.is_empty(), None),
+            RouteClass::Relay => (self.is_beside(&route), Some(route.link)),
+            RouteClass::Tunnel => (false, None),
+        };
+        let is_wanted = is_known && carrier.role == Role::Initiator;
+        is_wanted.then(|| (self.at.max(carrier.made + STANDBY_AFTER), besides))
     }
 
     /// An attempt has begun.
     pub(super) fn on_attempt(&mut self, now: Instant) {
         self.at = now + after(RETRIES, self.tries);
         self.tries += 1;
+    }
+
+    /// A channel stands by.
+    pub(super) fn on_made(&mut self) {
+        self.tries = 0;
     }
 }
 
@@ -129,41 +155,50 @@ fn after<const N: usize>(times: [Duration; N], tries: usize) -> Duration {
 }
 
 impl TreeChannels {
-    /// Returns whether there may be channels of several classes.
+    /// Returns whether there may be channels that lead several ways.
     pub(super) fn is_mixed(&self) -> bool {
         if self.len() < 2 {
             return false;
         }
-        let mut classes = self.open().map(TreeChannel::class);
-        let first = classes.next();
-        classes.any(|class| Some(class) != first)
+        let mut open = self.open();
+        let first = open.next();
+        open.any(|channel| first.is_some_and(|first| first.is_beside(channel)))
     }
 
     /// MIG-26: the channel that is to carry the streams in place of the carrier, if there is one. One of a better class
-    /// is as soon as it works again. If the carrier does not answer, the best of the others is asked; it takes over if
-    /// it answers, and the carrier has not by then.
+    /// is as soon as it works again. If the carrier is overdue, the best of the others is asked; it takes over if it
+    /// answers, and the carrier has not by its first probe timeout, and for a round trip.
     pub(super) fn better(&mut self, now: Instant) -> Option<ChannelSerial> {
-        self.standby.takes_over_at = None;
+        self.standby.next = None;
         if self.len() < 2 {
             return None;
         }
         let carrier = self.carrier().filter(|c| c.is_open())?;
-        let class = carrier.class();
-        let others = self.open().rev().filter(|c| c.class() != class && c.can_carry());
+        let others = self.open().rev().filter(|c| c.is_beside(carrier) && c.can_carry());
         let best = others.min_by_key(|c| (c.channel.is_stalled(), c.class()))?;
-        if best.class() < class && best.channel.flight().probe_count() == 0 {
+        if best.class() < carrier.class() && best.channel.flight().probe_count() == 0 {
             return Some(best.serial());
         }
-        if carrier.channel.flight().probe_count() == 0 {
+        let is_silent = carrier.channel.flight().probe_count() > 0;
+        let overdue = overdue_at(&carrier.channel).filter(|_| !is_silent);
+        if !is_silent && overdue.is_none_or(|at| now < at) {
             self.standby.asked = None;
+            self.standby.next = overdue;
             return None;
         }
         let serial = best.serial();
+        // A relay by which something comes is there: the loss of an acknowledgement is no reason to leave it.
+        let is_there = |at| best.class() == carrier.class() && carrier.channel.was_heard_since(at);
+        let probe_timeout = carrier.channel.probe_timeout();
         match self.standby.asked {
-            Some((asked, at)) if asked == serial => {
-                let until = at + carrier.channel.flight().rtt();
-                let has_answered = best.channel.was_heard_since(at);
-                self.standby.takes_over_at = Some(until).filter(|until| has_answered && now < *until);
+            Some((asked, at)) if asked == serial && !(is_there(at) && at + probe_timeout <= now) => {
+                // The answer to a probe that came alone is held back for a while.
+                let until = match carrier.channel.flight().is_flow() {
+                    true => at + carrier.channel.flight().rtt(),
+                    false => at + probe_timeout,
+                };
+                let has_answered = best.channel.was_heard_since(at) && is_silent && !is_there(at);
+                self.standby.next = Some(until).filter(|until| has_answered && now < *until);
                 (has_answered && until <= now).then_some(serial)
             }
             _ => {
@@ -176,38 +211,45 @@ impl TreeChannels {
         }
     }
 
-    /// Returns when a channel that was asked takes over.
+    /// Returns when a channel is to be asked, or one that was asked takes over.
     pub(super) fn next_takeover(&self) -> Option<Instant> {
-        self.standby.takes_over_at
+        self.standby.next
     }
 
     /// Tells the channels whether streams of the peer are used: those that stay ask for signs of life then (CHN-3,
     /// MIG-27).
     pub(super) fn set_keepalive(&mut self, is_used: bool) {
         let carrier = self.carrier_serial();
-        for channel in self.iter_mut() {
+        // Of one class, which may lead through two relays, the newest is enough.
+        let mut kept = None;
+        for channel in self.iter_mut().rev() {
             let is_carrier = Some(channel.serial()) == carrier;
-            let stands_by = !is_carrier && channel.can_carry();
+            let class = Some(channel.class());
+            let stands_by = !is_carrier && channel.can_carry() && kept != class;
+            kept = if stands_by { class } else { kept };
             channel
                 .channel
                 .set_keepalive(is_used && (is_carrier || stands_by), stands_by);
         }
     }
 
-    /// The oldest channel that stands by for a carrier of another class: it is renewed by itself (MIG-27).
+    /// The oldest channel that stands by for a carrier that leads another way. One of another class is renewed by
+    /// itself (MIG-27).
     pub(super) fn standing_by(&self) -> Option<Renewable<'_>> {
         if self.len() < 2 {
             return None;
         }
-        let class = self.carrier()?.class();
-        let mut others = self.open().filter(|c| c.class() != class && c.can_carry());
-        others.find(|c| !c.channel.is_stalled()).map(|c| (&c.origin, c.class()))
+        let carrier = self.carrier()?;
+        let mut others = self.open().filter(|c| c.is_beside(carrier) && c.can_carry());
+        let works = others.find(|c| !c.channel.is_stalled());
+        works.map(|c| (&c.origin, c.channel.route()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::{RelayHandle, TunnelId};
 
     // spec: MIG-28
     #[test]
@@ -231,7 +273,7 @@ mod tests {
         assert_eq!(upgrade.at(), None);
     }
 
-    // spec: MIG-29
+    // spec: MIG-29, MIG-31
     #[test]
     fn the_initiator_of_a_direct_carrier_makes_a_channel_through_a_relay_and_nobody_else() {
         let at = |s: u64| Instant::from_nanos(s * 1_000_000_000);
@@ -239,29 +281,52 @@ mod tests {
             role,
             made: at(100),
             continues: false,
+            stands_by: false,
         };
         let (ours, theirs) = (origin(Role::Initiator), origin(Role::Responder));
+        let link = |n: u8| Link::Udp(([192, 0, 2, n], 443).into());
+        let direct = Route::over(link(1));
+        let [one, other] = [9, 10].map(|n| Route::through(link(n), RelayHandle(7)));
+        let tunnel = Route::through(Link::Tunnel(TunnelId(1)), RelayHandle(7));
         let mut reserve = Reserve::default();
-        assert_eq!(reserve.at((&ours, RouteClass::Direct)), None, "there is no relay");
-        let link = crate::route::Link::Udp(([192, 0, 2, 9], 443).into());
-        reserve.set(Route::through(link, crate::route::RelayHandle(7)));
-        assert_eq!(reserve.at((&ours, RouteClass::Direct)), Some(at(102)));
-        assert_eq!(reserve.at((&theirs, RouteClass::Direct)), None);
-        assert_eq!(
-            reserve.at((&ours, RouteClass::Relay)),
-            None,
-            "it is such a channel itself"
-        );
+        assert_eq!(reserve.at((&ours, direct)), None, "there is no relay");
+        reserve.set(one);
+        assert_eq!(reserve.at((&ours, direct)), Some((at(102), None)));
+        assert_eq!(reserve.at((&theirs, direct)), None);
+        assert_eq!(reserve.at((&ours, one)), None, "it leads there itself");
+        assert_eq!(reserve.at((&ours, other)), Some((at(102), Some(other.link))));
+        assert_eq!(reserve.at((&theirs, other)), None);
+        assert_eq!(reserve.at((&ours, tunnel)), None, "a better way is tried as such");
         let mut pauses = Vec::new();
         for _ in 0..3 {
-            let now = reserve.at((&ours, RouteClass::Direct)).unwrap();
+            let (now, _) = reserve.at((&ours, direct)).unwrap();
             pauses.push(now);
             reserve.on_attempt(now);
         }
         assert_eq!(pauses, [102, 132, 192].map(at));
+        reserve.on_made();
+        reserve.on_attempt(at(300));
+        assert_eq!(
+            reserve.at((&ours, direct)),
+            Some((at(330), None)),
+            "the pauses begin anew"
+        );
         reserve.forget(|_| false);
-        assert!(reserve.at((&ours, RouteClass::Direct)).is_some());
+        assert!(reserve.at((&ours, direct)).is_some());
         reserve.forget(|_| true);
-        assert_eq!(reserve.at((&ours, RouteClass::Direct)), None);
+        assert_eq!(reserve.at((&ours, direct)), None);
+    }
+
+    // spec: MIG-31
+    #[test]
+    fn two_relays_are_kept_in_reserve_each_with_its_latest_handle() {
+        let route = |n: u8, handle| Route::through(Link::Udp(([192, 0, 2, n], 443).into()), RelayHandle(handle));
+        let mut reserve = Reserve::default();
+        for (n, handle) in [(9, 1), (10, 2), (9, 3)] {
+            reserve.set(route(n, handle));
+        }
+        assert_eq!(reserve.routes(), [route(10, 2), route(9, 3)]);
+        reserve.set(route(11, 4));
+        assert_eq!(reserve.routes(), [route(9, 3), route(11, 4)]);
     }
 }

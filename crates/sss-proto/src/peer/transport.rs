@@ -136,7 +136,7 @@ impl Transport {
     /// The carrier's way of coming to be, and its class, if it is open.
     fn carrier_origin(&self) -> Option<Renewable<'_>> {
         let carrier = self.channels.carrier().filter(|c| c.is_open());
-        carrier.map(|c| (&c.origin, c.class()))
+        carrier.map(|c| (&c.origin, c.channel.route()))
     }
 
     /// Returns whether a packet that came may have changed the status, or which channel is to carry the streams.
@@ -294,7 +294,7 @@ impl Transport {
         routes.retain(|route| !self.namesakes.are_at(route));
         let schedule = match purpose {
             Purpose::First => Schedule::first(context.host.config.connect_timeout),
-            Purpose::Upgrade(_) | Purpose::Standby => Schedule::once(),
+            Purpose::Upgrade(_) | Purpose::Standby(_) => Schedule::once(),
             _ => {
                 let since = self.mobility.trouble_since().unwrap_or(context.now);
                 Schedule::again(since, self.mobility.pace(purpose))
@@ -392,7 +392,7 @@ impl Transport {
         self.mobility.forget_hints(is_gone);
     }
 
-    /// The peer can be reached through a relay (MIG-29).
+    /// The peer can be reached through a relay (MIG-29, MIG-31).
     pub(crate) fn note_relay(&mut self, route: Route) {
         self.mobility.beside.reserve.set(route);
     }
@@ -460,6 +460,7 @@ impl Transport {
                 role: Role::Initiator,
                 made: now,
                 continues: tree.id().is_some(),
+                stands_by: false,
             };
             self.add(channel, origin, None);
         }
@@ -492,7 +493,9 @@ impl Transport {
     /// status of the way if it has changed.
     pub(super) fn consider(&mut self, now: Instant, serial: ChannelSerial) -> Option<LinkStatus> {
         if !self.channels.is_to_carry(serial) {
-            self.channels.stand_by(now, serial, &mut self.fates);
+            if self.channels.stand_by(now, serial, &mut self.fates) {
+                self.mobility.beside.reserve.on_made();
+            }
             return None;
         }
         self.mobility.on_channel_made();
@@ -548,7 +551,7 @@ impl Transport {
     /// Another channel takes over if it is the better one now (MIG-26).
     pub(super) fn review_status(&mut self, now: Instant) -> Option<LinkStatus> {
         if let Some(better) = self.channels.better(now) {
-            self.channels.carry(now, better, &mut self.fates);
+            self.channels.take_over(better, &mut self.fates);
             self.names.set_outdated();
         }
         let Some(carrier) = self.channels.carrier().filter(|c| c.is_open()) else {

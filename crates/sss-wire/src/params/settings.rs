@@ -25,6 +25,7 @@ const EARLIER: u64 = 28;
 const VOID: u64 = 29;
 const STREAM_BORROW: u64 = 30;
 const PROCESS: u64 = 31;
+const STANDS_BY: u64 = 32;
 
 /// max_ack_delay is less than this.
 const ACK_DELAY_END: u64 = 1 << 24;
@@ -69,6 +70,8 @@ pub struct Settings {
     pub other_trees: Vec<[u8; 16]>,
     /// From the responder: which process of its identity it is (MIG-4).
     pub process: Option<Process>,
+    /// From the initiator: the channel is to stand by for one of its class (MIG-31).
+    pub stands_by: bool,
 }
 
 /// One of the processes that may have the same identity.
@@ -146,6 +149,7 @@ impl Default for Settings {
             attempts: Attempts::default(),
             other_trees: Vec::new(),
             process: None,
+            stands_by: false,
         }
     }
 }
@@ -189,6 +193,7 @@ impl Settings {
                 self.attempts.void = Some(void);
             }
             PROCESS => self.process = Some(Process::decode(value)?),
+            STANDS_BY => self.stands_by = number(value)? != 0,
             _ => {}
         }
         Ok(())
@@ -209,6 +214,7 @@ impl Settings {
         number(MAX_ACK_DELAY, self.max_ack_delay_us, default.max_ack_delay_us);
         number(MAX_DATAGRAM, self.max_datagram, default.max_datagram);
         number(MAX_MESSAGE, self.max_message, default.max_message);
+        number(STANDS_BY, self.stands_by.into(), default.stands_by.into());
         let agent = truncate_text(&self.agent, MAX_AGENT);
         let channel_id = self.channel_id.as_ref().map(ChannelId::as_slice);
         let token = self.reset_token.as_ref().map(|t| t.as_slice());

@@ -227,6 +227,7 @@ proptest! {
         earlier in option::of((any::<[u8; 8]>(), vec(any::<u8>(), 1..256))),
         void: Option<[u8; 8]>,
         process: Option<([u8; 8], Option<u16>)>,
+        stands_by: bool,
     ) {
         let earlier = earlier.map(|(attempt, cookie)| Earlier { attempt, cookie });
         let hello = HelloParams { versions: versions.clone(), suites, kems, candidates };
@@ -248,6 +249,7 @@ proptest! {
             attempts: Attempts { accepted, earlier, void },
             other_trees,
             process: process.map(|(name, age)| Process { name, age }),
+            stands_by,
         };
         let list = settings.to_vec();
         prop_assert_eq!(Settings::decode(&list), Ok(settings));

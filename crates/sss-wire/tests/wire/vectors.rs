@@ -217,6 +217,8 @@ struct SettingsFields {
     void: Option<String>,
     #[serde(default)]
     process: Option<ProcessFields>,
+    #[serde(default)]
+    stands_by: bool,
 }
 
 #[derive(Deserialize)]
@@ -264,6 +266,7 @@ impl From<SettingsFields> for Settings {
                 name: unhex(&p.name).try_into().unwrap(),
                 age: p.age,
             }),
+            stands_by: fields.stands_by,
         }
     }
 }

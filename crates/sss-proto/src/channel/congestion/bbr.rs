@@ -515,6 +515,12 @@ impl Control for Bbr {
         self.window = self.min_window();
     }
 
+    fn begin_with(&mut self, window: u64) {
+        if self.in_slow_start() {
+            self.window = self.window.max(window);
+        }
+    }
+
     fn set_datagram(&mut self, datagram: u16) {
         self.datagram = datagram;
         let least = if self.path.bandwidth.get() > 0.0 {

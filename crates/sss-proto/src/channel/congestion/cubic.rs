@@ -276,6 +276,12 @@ impl Control for Cubic {
         self.start = Start::default();
     }
 
+    fn begin_with(&mut self, window: u64) {
+        if self.in_slow_start() {
+            self.window = self.window.max(window);
+        }
+    }
+
     fn set_datagram(&mut self, datagram: u16) {
         self.datagram = datagram;
         let least = if self.threshold == u64::MAX {

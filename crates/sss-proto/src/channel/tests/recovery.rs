@@ -3,12 +3,13 @@
 use super::*;
 use crate::channel::congestion::Controller;
 use crate::channel::testing::{Refused, ack, warm_pair};
-use crate::channel::{Budget, MtuState};
+use crate::channel::{Budget, MtuState, overdue_at};
 use crate::config::Congestion;
 use crate::io::Ecn;
 use crate::packet::PacketWriter;
 use crate::testing::frames_of;
 use sss_wire::Code;
+use sss_wire::constants::MIN_FLOW;
 use sss_wire::frame::{Ack, Frame};
 
 /// Sends `end` an acknowledgement of what it may never have sent.
@@ -130,6 +131,36 @@ fn a_probe_timeout_sends_the_oldest_data_again_then_ping() {
     settle(second, &mut a, &mut b);
     assert_eq!(a.channel.flight.recovery.loss.probe_count(), 0);
     assert!(a.fates.is_empty(), "the three were told as lost before");
+}
+
+// spec: MIG-26
+#[test]
+fn a_peer_is_overdue_before_a_probe_is_due_and_not_while_it_may_still_answer_or_is_heard() {
+    let (mut a, mut b) = warm_pair();
+    let probe_timeout = a.channel.probe_timeout();
+    let rtt = a.channel.flight.recovery.rtt.smoothed();
+    let first = a.data(at(1000), 10);
+    for n in 2..MIN_FLOW {
+        a.data(at(1000 + u64::from(n)), 10);
+        assert_eq!(overdue_at(&a.channel), None, "chance may have lost all {n}");
+    }
+    a.data(at(1000 + u64::from(MIN_FLOW)), 10);
+    let overdue = overdue_at(&a.channel).unwrap();
+    let wait = overdue.since(at(1000));
+    assert!(
+        rtt + Duration::from_millis(25) < wait && wait <= probe_timeout,
+        "the oldest counts: {wait:?}"
+    );
+    // The peer says something else meanwhile.
+    let other = b.data(at(1010), 10);
+    a.take(overdue, &other, b.address).unwrap();
+    assert_eq!(overdue_at(&a.channel), Some(overdue + probe_timeout / 2));
+    b.take(overdue, &first, a.address).unwrap();
+    let late = overdue + Duration::from_millis(30);
+    b.tick(late);
+    let answer = b.control(late).unwrap();
+    a.take(late, &answer, b.address).unwrap();
+    assert_eq!(overdue_at(&a.channel), None, "one less is under way");
 }
 
 // spec: REC-1

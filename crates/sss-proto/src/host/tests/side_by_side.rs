@@ -1,5 +1,5 @@
-//! Channels of several classes side by side (MIG-25 to MIG-28): two hosts that reach each other directly and through a
-//! relay, each of which may fail.
+//! Channels side by side (MIG-25 to MIG-29, MIG-31): two hosts that reach each other directly and through two relays,
+//! each of which may fail.
 
 use sss_wire::reach::{RELAY_HEADER, relay_header};
 
@@ -13,12 +13,17 @@ const MS: Duration = Duration::from_millis(1);
 const DIRECT: Duration = Duration::from_millis(10);
 const BY_RELAY: Duration = Duration::from_millis(25);
 
-fn relay() -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, 9], 443))
+/// A relay: the first, or the other one.
+fn relay(n: u8) -> Link {
+    Link::Udp(SocketAddr::from(([192, 0, 2, 9 + n], 443)))
 }
 
 fn by_relay() -> Route {
-    Route::through(Link::Udp(relay()), RelayHandle(HANDLES[0]))
+    Route::through(relay(0), RelayHandle(HANDLES[0]))
+}
+
+fn by_other() -> Route {
+    Route::through(relay(1), RelayHandle(HANDLES[0]))
 }
 
 /// Datagram under way: when it arrives, at whom, over which link, and its bytes.
@@ -30,6 +35,7 @@ struct Pair {
     under_way: Vec<UnderWay>,
     is_direct_up: bool,
     is_relay_up: bool,
+    is_other_up: bool,
     /// The way through it, in one direction.
     by_relay: Duration,
     /// One datagram in so many is lost, at random; 0: none.
@@ -42,10 +48,10 @@ struct Pair {
     /// The longest time without anything read.
     silence: Duration,
     last_read: Instant,
-    /// Datagrams that were sent directly, and through the relay.
-    sent: [usize; 2],
+    /// Datagrams that were sent directly, and through each relay.
+    sent: [usize; 3],
     /// HELLOs of them.
-    hellos: [usize; 2],
+    hellos: [usize; 3],
 }
 
 /// The seed that `SSS_SEED` asks for, or so many as `SSS_SEEDS` does, or `count`.
@@ -81,7 +87,9 @@ impl Pair {
         let mut net = Net::with([config(), config()]);
         for (n, handle) in HANDLES.into_iter().enumerate() {
             let now = net.now;
-            assert!(net.host(n).add_relay(now, Link::Udp(relay()), RelayHandle(handle)));
+            for link in [relay(0), relay(1)] {
+                assert!(net.host(n).add_relay(now, link, RelayHandle(handle)));
+            }
         }
         let (eid, now) = (net.eid(1), net.now);
         let stream = net.host(0).connect(now, eid, SERVICE, &[route]).unwrap();
@@ -91,6 +99,7 @@ impl Pair {
             under_way: Vec::new(),
             is_direct_up: true,
             is_relay_up: true,
+            is_other_up: true,
             by_relay: BY_RELAY,
             loss: 0,
             rng: rand::SeedableRng::seed_from_u64(seed),
@@ -99,8 +108,8 @@ impl Pair {
             written: 0,
             read: 0,
             silence: Duration::ZERO,
-            sent: [0; 2],
-            hellos: [0; 2],
+            sent: [0; 3],
+            hellos: [0; 3],
         }
     }
 
@@ -138,17 +147,13 @@ impl Pair {
                 }
                 Output::Wake(_) => return,
             };
-            let is_relayed = transmit.link == Link::Udp(relay());
+            let way = [relay(0), relay(1)].iter().position(|link| transmit.link == *link);
+            let (is_relayed, way) = (way.is_some(), way.map_or(0, |n| n + 1));
+            let is_up = [self.is_direct_up, self.is_relay_up, self.is_other_up][way];
             for datagram in buf.filled().chunks(transmit.segment) {
-                self.sent[usize::from(is_relayed)] += 1;
+                self.sent[way] += 1;
                 let packet = datagram.get(if is_relayed { RELAY_HEADER } else { 0 });
-                self.hellos[usize::from(is_relayed)] +=
-                    usize::from(packet == Some(&(sss_wire::long::Kind::Hello as u8)));
-                let is_up = if is_relayed {
-                    self.is_relay_up
-                } else {
-                    self.is_direct_up
-                };
+                self.hellos[way] += usize::from(packet == Some(&(sss_wire::long::Kind::Hello as u8)));
                 let is_lost = self.loss > 0 && rand::RngExt::random_range(&mut self.rng, 0..self.loss) == 0;
                 if !is_up || is_lost {
                     continue;
@@ -156,7 +161,7 @@ impl Pair {
                 let (delay, link, bytes) = if is_relayed {
                     let packet = &datagram[RELAY_HEADER..];
                     let bytes = [&relay_header(HANDLES[1 - n])[..], packet].concat();
-                    (self.by_relay, Link::Udp(relay()), bytes)
+                    (self.by_relay, transmit.link, bytes)
                 } else {
                     (DIRECT, Link::Udp(self.net.nodes[n].address), datagram.to_vec())
                 };
@@ -334,7 +339,7 @@ fn left_with_the_relay(seed: u64) -> Pair {
     let mut pair = Pair::begun(seed, Duration::ZERO, direct.into());
     pair.run(SECOND);
     let eid = pair.net.eid(0);
-    let route = Route::through(Link::Udp(relay()), RelayHandle(HANDLES[1]));
+    let route = Route::through(relay(0), RelayHandle(HANDLES[1]));
     pair.net.host(1).note_relay(&eid, route);
     pair.run(4 * SECOND);
     assert_eq!((pair.open(), pair.sent[1]), ([1, 1], 0));
@@ -541,5 +546,151 @@ fn what_a_channel_has_under_way_that_dies_after_it_carried_is_sent_again_soon() 
             pair.written
         );
         assert!(pair.silence < SECOND, "seed {seed}: {:?}", pair.silence);
+    }
+}
+
+/// Begins through one relay, and knows another one.
+fn by_two_relays(seed: u64, renew: Duration) -> Pair {
+    let mut pair = Pair::begun(seed, renew, by_relay());
+    pair.is_direct_up = false;
+    let eid = pair.net.eid(1);
+    pair.net.host(0).note_relay(&eid, by_relay());
+    pair.net.host(0).note_relay(&eid, by_other());
+    pair
+}
+
+/// By which relay each of the two sends.
+fn links(pair: &mut Pair) -> [Link; 2] {
+    [0, 1].map(|n| {
+        let peer = pair.net.peer(n, 1 - n);
+        pair.net.host(n).channel_info(peer).unwrap().route.link
+    })
+}
+
+/// Times that the streams of each moved.
+fn migrations(pair: &mut Pair) -> [u64; 2] {
+    [0, 1].map(|n| {
+        let peer = pair.net.peer(n, 1 - n);
+        pair.net.host(n).peer_stats(peer).unwrap().migrations
+    })
+}
+
+// spec: MIG-31
+#[test]
+fn another_relay_stands_by_and_takes_over_when_the_one_that_carries_is_gone() {
+    for seed in seeds(8) {
+        let mut pair = by_two_relays(seed, Duration::ZERO);
+        pair.run(1900 * MS);
+        assert_eq!(
+            (pair.open(), pair.sent[2]),
+            ([1, 1], 0),
+            "a short conversation needs none"
+        );
+        let silence = pair.silence_of((1000 + seed as u32 * 7) * MS);
+        assert!(silence < 60 * MS, "{silence:?}");
+        assert_eq!((pair.open(), links(&mut pair)), ([2, 2], [relay(0); 2]), "seed {seed}");
+        assert!((2..20).contains(&pair.sent[2]), "{}", pair.sent[2]);
+        pair.is_relay_up = false;
+        // A probe timeout and a packet's way; two of them, and an attempt, without the other relay.
+        let silence = pair.silence_of(5 * SECOND);
+        assert!(silence < 200 * MS, "{silence:?}, seed {seed}");
+        assert_eq!(links(&mut pair), [relay(1); 2], "seed {seed}");
+        // The first is back, and now stands by itself.
+        pair.is_relay_up = true;
+        pair.run(60 * SECOND);
+        assert_eq!((pair.open(), links(&mut pair)), ([2, 2], [relay(1); 2]), "seed {seed}");
+        assert_eq!(migrations(&mut pair), [1, 1], "seed {seed}");
+        pair.is_other_up = false;
+        let silence = pair.silence_of(5 * SECOND);
+        assert!(silence < 200 * MS, "{silence:?}, seed {seed}");
+        assert_eq!(links(&mut pair), [relay(0); 2], "seed {seed}");
+    }
+}
+
+// spec: MIG-31
+#[test]
+fn loss_moves_no_stream_from_one_relay_to_another() {
+    for seed in seeds(4) {
+        let mut pair = by_two_relays(seed, Duration::ZERO);
+        pair.run(3 * SECOND);
+        pair.loss = 50;
+        pair.run(60 * SECOND);
+        assert_eq!((pair.open(), migrations(&mut pair)), ([2, 2], [0, 0]), "seed {seed}");
+    }
+}
+
+// spec: MIG-27, MIG-31
+#[test]
+fn another_relay_costs_no_more_than_any_that_stands_by() {
+    let mut pair = by_two_relays(1, 50 * SECOND);
+    pair.run(3 * SECOND);
+    let before = pair.sent[2];
+    pair.run(40 * SECOND);
+    assert!((1..8).contains(&(pair.sent[2] - before)), "{}", pair.sent[2] - before);
+    // It is renewed with the carrier: that one is another, and it is made again.
+    pair.run(172 * SECOND);
+    assert_eq!(pair.open(), [2, 2]);
+    let peer = pair.net.peer(0, 1);
+    let made = pair.net.host(0).peer_stats(peer).unwrap().channels_made;
+    assert!((8..=10).contains(&made), "{made} channels");
+    // Beside a direct channel, one of the two is enough.
+    let mut pair = by_two_relays(1, Duration::ZERO);
+    pair.run(4 * SECOND);
+    let (eid, now, address) = (pair.net.eid(1), pair.net.now, pair.net.nodes[1].address);
+    pair.is_direct_up = true;
+    pair.net.host(0).add_hints(now, &eid, &[address.into()]);
+    pair.run(SECOND);
+    assert_eq!((pair.open(), pair.classes()), ([3, 3], [RouteClass::Direct; 2]));
+    pair.run(100 * SECOND);
+    assert_eq!((pair.open(), pair.classes()), ([2, 2], [RouteClass::Direct; 2]));
+}
+
+// spec: MIG-11, MIG-31
+#[test]
+fn another_relay_that_is_known_is_tried_as_soon_as_the_carrier_is_stalled() {
+    for seed in seeds(4) {
+        let mut pair = by_two_relays(seed, Duration::ZERO);
+        pair.run((1000 + seed as u32 * 7) * MS);
+        assert_eq!(pair.open(), [1, 1]);
+        pair.is_relay_up = false;
+        let silence = pair.silence_of(3 * SECOND);
+        assert!(silence < 650 * MS, "{silence:?}, seed {seed}");
+        assert_eq!(links(&mut pair), [relay(1); 2], "seed {seed}");
+        assert_eq!(pair.hellos[0], 0, "the direct way is not known");
+    }
+}
+
+// spec: MIG-5, MIG-7, MIG-31
+#[test]
+fn nothing_is_lost_whichever_of_two_relays_fails_and_comes_back() {
+    for seed in seeds(4) {
+        let mut pair = by_two_relays(seed, 20 * SECOND);
+        pair.run(SECOND);
+        pair.loss = 30;
+        for _ in 0..12 {
+            let random = |pair: &mut Pair, n: u32| rand::RngExt::random_range(&mut pair.rng, 0..n);
+            match random(&mut pair, 4) {
+                0 => pair.is_relay_up = false,
+                1 => pair.is_other_up = false,
+                2 => (pair.is_relay_up, pair.is_other_up) = (false, false),
+                _ => {}
+            }
+            let time = random(&mut pair, 3000);
+            pair.run(time * MS);
+            (pair.is_relay_up, pair.is_other_up) = (true, true);
+            let time = random(&mut pair, 3000);
+            pair.run(time * MS);
+        }
+        pair.loss = 0;
+        let before = pair.read;
+        pair.run(15 * SECOND);
+        assert!(
+            pair.read > before + 100_000,
+            "seed {seed}: {} bytes",
+            pair.read - before
+        );
+        assert!(pair.read + 10_000 > pair.written, "seed {seed}");
+        assert_eq!(pair.net.ends(0).len() + pair.net.ends(1).len(), 0, "seed {seed}");
+        assert!(pair.open().iter().all(|n| (1..=4).contains(n)), "{:?}", pair.open());
     }
 }

@@ -34,6 +34,14 @@ impl World {
         Some(info.route.class())
     }
 
+    /// The server whose relay a host sends to another by, if it does by one.
+    fn relay_between(&self, from: usize, to: usize) -> Option<usize> {
+        let (host, eid) = (&self.nodes[from].host, self.nodes[to].host.eid());
+        let (peer, _) = host.peers().into_iter().find(|(_, of)| *of == eid)?;
+        let route = host.channel_info(peer)?.route;
+        self.owner(route.address().filter(|_| route.handle.is_some())?)
+    }
+
     /// Another run of a host that wants to be found: it knows nothing of the one before, and has another port.
     fn restart_host(&mut self, n: usize) {
         let server = &self.nodes[SERVER];
@@ -153,6 +161,37 @@ fn a_direct_way_is_used_where_there_is_one_and_the_relay_stands_by() {
     world.cut.extend([(SERVER, one), (SERVER, two)]);
     let silence = world.silence((one, two), stream, Duration::from_secs(90));
     assert!(silence < MS(200), "{silence:?}");
+}
+
+// spec: RCH-47, MIG-31
+#[test]
+fn the_relay_of_another_server_stands_by_for_the_one_that_carries() {
+    let mut world = World::new((50, 50));
+    world.relay.0 = Some(RelayLimits::default());
+    let servers = [world.add_server(), world.add_server()];
+    let one = world.add_host(Nat::Symmetric, &servers, Visibility::Hidden);
+    let two = world.add_host(Nat::Symmetric, &servers, Visibility::Known);
+    world.run(MS(5000));
+    let stream = world.call(one, two);
+    world.run(MS(3000));
+    let carrier = world.relay_between(one, two);
+    assert!(carrier.is_some());
+    let relayed = |world: &World| {
+        let mut servers = (0..2).filter(|n| Some(*n) != carrier);
+        let stats = servers.next().and_then(|n| world.nodes[n].rendezvous.server_stats());
+        stats.unwrap().relayed_packets
+    };
+    // Signs of life, and what is asked when better routes are tried (MIG-28): of 5,000 words, none.
+    let before = relayed(&world);
+    world.silence((one, two), stream, Duration::from_secs(100));
+    let asked = relayed(&world) - before;
+    assert!((4..100).contains(&asked), "{asked} packets");
+    world.cut.extend(carrier.into_iter().flat_map(|n| [(n, one), (n, two)]));
+    // Seven of these are a probe timeout, and two the way of a word.
+    let silence = world.silence((one, two), stream, MS(5000));
+    assert!(silence < MS(550), "{silence:?}");
+    assert_ne!(world.relay_between(one, two), carrier);
+    assert_eq!(world.relay_between(one, two), world.relay_between(two, one));
 }
 
 // spec: MIG-28

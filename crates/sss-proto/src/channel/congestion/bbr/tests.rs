@@ -496,3 +496,14 @@ fn it_is_deterministic() {
     };
     assert_eq!(play(), play());
 }
+
+// spec: MIG-31
+#[test]
+fn a_path_that_is_known_begins_with_more() {
+    let mut bbr = Bbr::new(DATAGRAM, 0);
+    let first = bbr.window();
+    bbr.begin_with(first / 2);
+    assert_eq!(bbr.window(), first);
+    bbr.begin_with(first * 10);
+    assert_eq!((bbr.window(), bbr.in_slow_start()), (first * 10, true));
+}

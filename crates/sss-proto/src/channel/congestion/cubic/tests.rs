@@ -452,3 +452,18 @@ fn a_reaction_to_no_congestion_is_taken_back() {
     cubic.on_false_congestion();
     assert_eq!(cubic.window(), 100_000);
 }
+
+// spec: MIG-31
+#[test]
+fn a_path_that_is_known_begins_with_more_while_nothing_else_is_known_of_it() {
+    let mut cubic = Cubic::new(DATAGRAM);
+    let first = cubic.window();
+    cubic.begin_with(first / 2);
+    assert_eq!(cubic.window(), first);
+    cubic.begin_with(first * 10);
+    assert_eq!((cubic.window(), cubic.in_slow_start()), (first * 10, true));
+    cubic.on_congestion(at(100), &lost(at(50)));
+    let window = cubic.window();
+    cubic.begin_with(first * 100);
+    assert_eq!(cubic.window(), window);
+}
