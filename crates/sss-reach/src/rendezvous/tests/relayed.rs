@@ -187,9 +187,9 @@ fn the_relay_of_another_server_stands_by_for_the_one_that_carries() {
     let asked = relayed(&world) - before;
     assert!((4..100).contains(&asked), "{asked} packets");
     world.cut.extend(carrier.into_iter().flat_map(|n| [(n, one), (n, two)]));
-    // Seven of these are a probe timeout, and two the way of a word.
+    // Two probe timeouts, as so little is no flow, and the way of a word: an attempt would take two round trips more.
     let silence = world.silence((one, two), stream, MS(5000));
-    assert!(silence < MS(550), "{silence:?}");
+    assert!(silence < MS(750), "{silence:?}");
     assert_ne!(world.relay_between(one, two), carrier);
     assert_eq!(world.relay_between(one, two), world.relay_between(two, one));
 }
