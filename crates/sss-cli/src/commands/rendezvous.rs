@@ -36,7 +36,7 @@ Examples:
   sss rendezvous --relay             carries packets where nothing else works
   sss rendezvous --relay --tls [::]:443  also where UDP is blocked
   sss rendezvous --stats 60          tells each minute what it does
-  sss rendezvous --redis redis://10.0.0.9 --public-addr 203.0.113.5  one of several
+  sss rendezvous --redis redis://db --public-addr 203.0.113.5  one of several
 
 Run it where everybody can reach it by UDP. It prints `listening EID@IP:PORT`
 for each of its addresses, then what others give to use it:
