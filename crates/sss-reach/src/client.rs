@@ -222,8 +222,9 @@ impl Client {
             let Some((lease, at)) = registration.lease() else {
                 continue;
             };
+            let local = lease.local();
             match lease.on_timer(now, &mut self.rng) {
-                Ok(Some(packet)) => self.outbox.push_back(Datagram::new(Route::over(at), packet)),
+                Ok(Some(packet)) => self.outbox.push_back(Path { link: at, local }.datagram(packet)),
                 Ok(None) => {}
                 Err(lease::NoToken) if self.leaving.is_some() => registration.end(),
                 Err(lease::NoToken) => registration.begin_anew(now),
@@ -337,6 +338,7 @@ impl Client {
         if news.is_echo {
             return Ok(());
         }
+        lease.note_local(from.local);
         if news.is_elsewhere {
             registration.on_elsewhere(now);
         }

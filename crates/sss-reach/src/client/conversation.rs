@@ -1,6 +1,7 @@
 //! The stream of a registration: REGISTER, and CONNECTs behind it (RCH-1, RCH-41).
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -78,6 +79,11 @@ impl Conversation {
     pub(super) fn link(&self, host: &Host) -> Option<Link> {
         let route = host.channel_info(self.stream.peer())?.route;
         route.handle.is_none().then_some(route.link)
+    }
+
+    /// The address of this host that the channel uses, if the socket has told it.
+    pub(super) fn local(&self, host: &Host) -> Option<IpAddr> {
+        host.channel_info(self.stream.peer())?.local
     }
 
     /// Asks for an introduction, if there is room for one more and the round trip is known. Returns whether it was.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use sss_proto::{Absence, Datagram, Host, Instant, Link, Route, RouteClass};
+use sss_proto::{Absence, Host, Instant, Link, Route, RouteClass};
 use sss_wire::Eid;
 use sss_wire::reach::Sealed;
 use sss_wire::reach::bodies;
@@ -65,11 +65,11 @@ impl Client {
         let mut packets = VecDeque::new();
         self.calls
             .on_timer(now, &mut self.registrations, &mut self.rng, &mut packets);
-        self.outbox.extend(
-            packets
-                .into_iter()
-                .map(|(link, packet)| Datagram::new(Route::over(link), packet)),
-        );
+        for (link, packet) in packets {
+            let mut leases = self.registrations.iter_mut().filter_map(Tried::lease);
+            let local = leases.find(|(_, at)| *at == link).and_then(|(lease, _)| lease.local());
+            self.outbox.push_back(Path { link, local }.datagram(packet));
+        }
         while let Some((referred, unfound)) = self.calls.take_stale() {
             self.note_stale(&referred, &unfound);
         }

@@ -1,7 +1,7 @@
 //! A lease that this host has at one server: kept alive, moved, and used to ask for others (RCH-5, RCH-8 to RCH-11).
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use sss_crypto::Generator;
@@ -76,6 +76,8 @@ pub(super) struct Wish {
 /// Tokens in store: none is used at two addresses.
 #[derive(Default)]
 struct Tokens {
+    /// The address of this host, if the socket has told it: what has a token leaves from there (RCH-5).
+    local: Option<IpAddr>,
     /// The one that is used at the present address.
     here: Option<Token>,
     /// Not seen by anybody yet, the latest last.
@@ -177,6 +179,7 @@ impl Tokens {
     }
 
     fn leave(&mut self) {
+        self.local = None;
         self.here = None;
     }
 }
@@ -322,6 +325,22 @@ impl Lease {
     /// The number of LEASEs since the latest one that was answered.
     pub(super) fn unanswered(&self) -> usize {
         self.timer.unanswered
+    }
+
+    /// The lease, which was got from this address of the host.
+    pub(super) fn used_from(mut self, local: Option<IpAddr>) -> Self {
+        self.tokens.local = local;
+        self
+    }
+
+    /// LEASE was answered, to this address of the host.
+    pub(super) fn note_local(&mut self, local: Option<IpAddr>) {
+        self.tokens.local = local;
+    }
+
+    /// The address of this host from which packets for the server leave.
+    pub(super) fn local(&self) -> Option<IpAddr> {
+        self.tokens.local
     }
 
     /// This host's address has changed, or may have.

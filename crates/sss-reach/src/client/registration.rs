@@ -66,6 +66,8 @@ pub(super) struct Registration {
     standing: Standing,
 }
 
+type Seen = (Option<Duration>, Option<IpAddr>);
+
 enum State {
     /// It is not needed (RCH-43).
     Idle,
@@ -281,7 +283,7 @@ impl Registration {
             return Progress::None;
         };
         let link = conversation.link(host);
-        let rtt = conversation.rtt(host);
+        let seen = (conversation.rtt(host), conversation.local(host));
         let is_unheard = outcome == Err(RegistrationError::Malformed) && conversation.has_calls();
         let outcome = outcome.and_then(|record| match Registered::decode(&record) {
             Ok(Ok(registered)) => link.map(|at| (registered, at)).ok_or(RegistrationError::Malformed),
@@ -290,7 +292,7 @@ impl Registration {
         });
         match outcome {
             Ok((registered, at)) => {
-                self.on_registered(now, (registered, at, rtt), own);
+                self.on_registered(now, (registered, at, seen), own);
                 self.read_found(now, host);
                 Progress::Leased
             }
@@ -308,7 +310,7 @@ impl Registration {
     }
 
     /// REGISTERED has come over a link, with this round trip.
-    fn on_registered(&mut self, now: Instant, (registered, at, rtt): (Registered, Link, Option<Duration>), own: &Own) {
+    fn on_registered(&mut self, now: Instant, (registered, at, (rtt, local)): (Registered, Link, Seen), own: &Own) {
         self.outside.set(now, registered.other_port);
         let presence = match self.said(own) {
             Visibility::Hidden => Presence::Hidden,
@@ -318,7 +320,7 @@ impl Registration {
             presence,
             is_veiled: own.register.is_veiled,
         };
-        let lease = Lease::new(now, registered, (wish, rtt));
+        let lease = Lease::new(now, registered, (wish, rtt)).used_from(local);
         // LEASEs of the one before may still arrive.
         self.note_counter();
         self.leased = Some((Box::new(lease.after(self.standing.counter)), at));

@@ -1,7 +1,7 @@
 use sss_crypto::StaticKey;
 use sss_proto::Config;
 use sss_wire::reach::PUNCH_SIZE;
-use sss_wire::reach::bodies::{Lease, Way};
+use sss_wire::reach::bodies::{Lease, LeaseOk, Notice, Way};
 use sss_wire::reach::records::Registered;
 
 use super::*;
@@ -273,4 +273,32 @@ fn a_punch_is_answered_from_the_address_that_it_was_sent_to() {
     leased.client.packet(at(10), &mut leased.host, path, &punch).unwrap();
     let answer = leased.client.poll_transmit().unwrap();
     assert_eq!((answer.route, answer.local), (Route::over(path.link), path.local));
+}
+
+// spec: RCH-5
+#[test]
+fn what_has_a_token_leaves_from_the_address_that_it_is_for() {
+    let mut leased = Leased::at("192.0.2.1:7757");
+    let path = Path {
+        link: Link::Udp(leased.server),
+        local: Some(address("203.0.113.77:1").ip()),
+    };
+    leased.client.on_timer(at(0), &mut leased.host);
+    assert_eq!(leased.sent(Kind::Lease).len(), 1);
+    let ok = LeaseOk {
+        boot: BOOT,
+        counter: 1,
+        address: address("198.51.100.1:7000"),
+        ttl: 60,
+        notice: Notice::default(),
+        token: vec![3; 87],
+    };
+    let packet = LeaseKey::new(KEY).lease_ok(&ok, &mut leased.rng);
+    leased.client.packet(at(10), &mut leased.host, path, &packet).unwrap();
+    leased.client.on_timer(at(30_000), &mut leased.host);
+    let lease = leased.client.poll_transmit().unwrap();
+    assert_eq!(
+        (Kind::of(lease.bytes[0]), lease.route, lease.local),
+        (Some(Kind::Lease), Route::over(path.link), path.local)
+    );
 }
