@@ -11,7 +11,7 @@
 //!
 //! Down:
 //!
-//! 1. [`Channel::transmit_alone`]: a datagram that travels alone: CLOSE ([`close`]), path validation, MTU probe;
+//! 1. [`Channel::transmit_alone`]: a datagram that travels alone: CLOSE ([`close`]), path validation;
 //! 2. [`Channel::wants_control`] and [`Channel::budget`]: whether a packet is to be sent at all, and whether data may
 //!    be in it (congestion window, [`pacer`]);
 //! 3. [`Channel::begin`]: number and header, and the room for frames ([`sealing`]);
@@ -506,7 +506,7 @@ impl Channel {
         }
     }
 
-    /// Fills the empty buffer with a datagram that travels alone, if one is due: CLOSE, path validation, MTU probe.
+    /// Fills the empty buffer with a datagram that travels alone, if one is due: CLOSE, or path validation.
     pub(crate) fn transmit_alone(&mut self, now: Instant, buf: &mut TransmitBuf) -> Option<Transmit> {
         if !self.is_open() {
             return self.transmit_close(now, buf);
@@ -514,8 +514,7 @@ impl Channel {
         if !self.may_send() {
             return None;
         }
-        let validation = self.transmit_offpath(now, buf);
-        validation.or_else(|| self.transmit_mtu_probe(now, buf))
+        self.transmit_offpath(now, buf)
     }
 
     /// CLOSE; beside it, what arrived is acknowledged: the peer's application asks whether its last words did.
@@ -546,9 +545,10 @@ impl Channel {
         }
     }
 
-    /// CHN-8. Not while the peer does not answer.
-    fn transmit_mtu_probe(&mut self, now: Instant, buf: &mut TransmitBuf) -> Option<Transmit> {
-        if !self.keys.can_receive() || self.flight.recovery.loss.probe_count() > 0 {
+    /// Fills the empty buffer with a probe for a longer datagram, if one is due (CHN-8). Not while the peer does not
+    /// answer.
+    pub(crate) fn transmit_mtu_probe(&mut self, now: Instant, buf: &mut TransmitBuf) -> Option<Transmit> {
+        if !self.may_send() || !self.keys.can_receive() || self.flight.recovery.loss.probe_count() > 0 {
             return None;
         }
         let size = self.flight.mtu.wanted_probe()?;

@@ -250,7 +250,8 @@ impl End {
     /// A datagram that travels alone, if one is due.
     pub(super) fn alone(&mut self, now: Instant) -> Option<(Vec<u8>, Transmit)> {
         self.buf.clear();
-        let transmit = self.channel.transmit_alone(now, &mut self.buf)?;
+        let alone = self.channel.transmit_alone(now, &mut self.buf);
+        let transmit = alone.or_else(|| self.channel.transmit_mtu_probe(now, &mut self.buf))?;
         assert_eq!(transmit.segment, self.buf.len());
         Some((self.buf.filled().to_vec(), transmit))
     }

@@ -1,7 +1,7 @@
 //! Down: packets for the peer, in the fixed order of writers (FRM-2).
 //!
 //! 1. ACCEPT, if it is owed;
-//! 2. a datagram that travels alone (MTU probe, path challenge, CLOSE);
+//! 2. a datagram that travels alone (CLOSE, path challenge; on the carrier, MTU probe);
 //! 3. packets of equal length for one segmented send: control frames of the channel, then, on the carrier, the streams.
 
 use crate::channel::{Budget, Channel};
@@ -26,6 +26,9 @@ pub(super) fn transmit_on(
         return None;
     }
     if let Some(streams) = &mut streams {
+        if let Some(probe) = channel.transmit_mtu_probe(now, buf) {
+            return Some(probe);
+        }
         let flight = channel.flight();
         streams.set_path(flight.rtt(), flight.loss(), flight.one_way(), || flight.outlook(now));
         if streams.take_missed() {

@@ -52,6 +52,8 @@ struct Pair {
     sent: [usize; 3],
     /// HELLOs of them.
     hellos: [usize; 3],
+    /// The longest that was sent through the relay.
+    longest_relayed: usize,
 }
 
 /// The seed that `SSS_SEED` asks for, or so many as `SSS_SEEDS` does, or `count`.
@@ -110,6 +112,7 @@ impl Pair {
             silence: Duration::ZERO,
             sent: [0; 3],
             hellos: [0; 3],
+            longest_relayed: 0,
         }
     }
 
@@ -152,6 +155,9 @@ impl Pair {
             let is_up = [self.is_direct_up, self.is_relay_up, self.is_other_up][way];
             for datagram in buf.filled().chunks(transmit.segment) {
                 self.sent[way] += 1;
+                if is_relayed {
+                    self.longest_relayed = self.longest_relayed.max(datagram.len());
+                }
                 let packet = datagram.get(if is_relayed { RELAY_HEADER } else { 0 });
                 self.hellos[way] += usize::from(packet == Some(&(sss_wire::long::Kind::Hello as u8)));
                 let is_lost = self.loss > 0 && rand::RngExt::random_range(&mut self.rng, 0..self.loss) == 0;
@@ -303,7 +309,7 @@ fn after_a_long_time_on_the_relay_a_new_direct_channel_is_made() {
     assert_eq!((pair.open(), pair.classes()), ([2, 2], [RouteClass::Direct; 2]));
 }
 
-// spec: MIG-29
+// spec: CHN-8, MIG-29
 #[test]
 fn a_channel_through_a_known_relay_comes_to_stand_by_for_a_direct_one() {
     let direct = Net::new(2).nodes[1].address;
@@ -319,9 +325,12 @@ fn a_channel_through_a_known_relay_comes_to_stand_by_for_a_direct_one() {
     pair.run(SECOND);
     assert_eq!((pair.open(), pair.classes()), ([2, 2], [RouteClass::Direct; 2]));
     assert!(pair.sent[1] < 20, "{}", pair.sent[1]);
+    let hello = RELAY_HEADER + usize::from(sss_wire::constants::BASE_DATAGRAM);
+    assert_eq!(pair.longest_relayed, hello, "it does not look for the size of its path");
     pair.is_direct_up = false;
     let silence = pair.silence_of(5 * SECOND);
     assert!(silence < 400 * MS, "{silence:?}");
+    assert!(pair.longest_relayed > hello, "the carrier does");
     // Where it does not come to be, that is tried now and then.
     let mut pair = Pair::begun(3, Duration::ZERO, direct.into());
     pair.net.host(0).note_relay(&eid, by_relay());
