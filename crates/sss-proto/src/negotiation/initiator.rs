@@ -365,6 +365,11 @@ impl Initiation {
         }
     }
 
+    /// Forgets routes that lead nowhere any more.
+    pub(crate) fn forget_routes(&mut self, mut is_gone: impl FnMut(&Route) -> bool) {
+        self.routes.retain(|route| !is_gone(route));
+    }
+
     /// There is reason to believe that HELLO would arrive now: it is sent again, unless it was answered.
     pub(crate) fn nudge(&mut self, now: Instant) {
         if !self.has_initiated() && self.held().is_none() {

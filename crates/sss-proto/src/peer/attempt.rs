@@ -357,10 +357,11 @@ impl Attempts {
     }
 
     /// The address of this host has changed: the attempt goes on under another name, so that nothing tells an observer
-    /// whose it was (MIG-13).
-    pub(super) fn on_moved(&mut self) {
+    /// whose it was (MIG-13), and by other routes than those that it `has_left`.
+    pub(super) fn on_moved(&mut self, has_left: impl FnMut(&Route) -> bool) {
         if let Some(attempt) = &mut self.current {
             attempt.is_elsewhere = true;
+            attempt.initiation.forget_routes(has_left);
         }
     }
 

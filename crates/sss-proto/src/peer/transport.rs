@@ -422,18 +422,19 @@ impl Transport {
     pub(crate) fn on_network_change(&mut self, mut has_moved: impl FnMut(&Route, Option<IpAddr>) -> bool) {
         let path = self.path().copied();
         let mut is_elsewhere = false;
-        if let Some(path) = path.filter(|path| has_moved(&path.route, path.local)) {
+        if path.is_some_and(|path| has_moved(&path.route, path.local)) {
             is_elsewhere = true;
             self.mobility.on_moved();
             self.namesakes.part();
-            // Whoever sees a handle at both addresses would know that they are of one host (RCH-19).
-            self.mobility
-                .forget_hints(|route| route.handle.is_some() && has_moved(route, path.local));
             // Those that have to be used on (MIG-13) are, from whatever address there is.
             self.channels.iter_mut().for_each(|c| c.channel.forget_local());
         }
         if is_elsewhere || path.is_none() {
-            self.attempts.on_moved();
+            let local = path.and_then(|path| path.local);
+            // Whoever sees a handle at both addresses would know that they are of one host (RCH-19).
+            let mut is_left_behind = |route: &Route| route.handle.is_some() && has_moved(route, local);
+            self.mobility.forget_hints(&mut is_left_behind);
+            self.attempts.on_moved(is_left_behind);
             self.mobility.retry_now();
         }
     }

@@ -434,6 +434,28 @@ fn a_handle_is_left_behind_with_the_address_that_it_is_of() {
     }
 }
 
+// spec: RCH-19, MIG-13
+#[test]
+fn an_attempt_under_way_leaves_its_handles_behind_as_well() {
+    let mut pair = Pair::begun(6, Duration::ZERO, by_relay());
+    (pair.is_direct_up, pair.is_relay_up) = (false, false);
+    let (eid, now, direct) = (pair.net.eid(1), pair.net.now, pair.net.nodes[1].address);
+    pair.net.host(0).add_hints(now, &eid, &[direct.into()]);
+    pair.run(SECOND);
+    assert!(pair.hellos[0] > 0 && pair.hellos[1] > 0, "{:?}", pair.hellos);
+    let now = pair.net.now;
+    pair.net.host(0).network_changed(now, |_, _| true);
+    let before = (pair.hellos[0], pair.sent[1]);
+    pair.run(10 * SECOND);
+    assert!(pair.hellos[0] > before.0, "it looks for the peer");
+    assert_eq!(pair.sent[1], before.1, "an observer would know it by the handle");
+    // Another handle is another route.
+    let now = pair.net.now;
+    pair.net.host(0).add_hints(now, &eid, &[by_relay()]);
+    pair.run(SECOND);
+    assert!(pair.sent[1] > before.1);
+}
+
 // spec: RCH-16, MIG-29
 #[test]
 fn no_relay_is_used_before_there_is_a_channel() {
