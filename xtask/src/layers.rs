@@ -65,7 +65,8 @@ const MODULES: &[(&str, Layers)] = &[
         "sss-proto",
         &[
             &[
-                "entropy", "hostile", "ids", "interest", "key_log", "padding", "role", "route", "sketch", "time",
+                "entropy", "hostile", "ids", "interest", "key_log", "padding", "rare", "role", "route", "sketch",
+                "time",
             ],
             &["config", "network", "pace", "refusal", "seen", "token"],
             &["error", "limit", "packet"],

@@ -4,12 +4,44 @@ use core::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::provider::{Aead, AeadAlgorithm, AeadKey, Mask, MaskAlgorithm, MaskKey};
+use crate::provider::{Aead, AeadAlgorithm, AeadKey, Mask, MaskAlgorithm, MaskKey, Secret32};
 use crate::schedule::Secret;
 use crate::{AuthError, Suite};
 
 /// Bytes that sealing adds.
 pub const TAG_LEN: usize = crate::provider::TAG;
+
+/// The bytes that a [`PacketKey`] is made from, which are few where that is large. Wiped when dropped.
+pub struct PacketSecret {
+    key: Secret32,
+    iv: Zeroizing<[u8; 12]>,
+}
+
+impl PacketSecret {
+    /// The bytes of a generation's secret. Costs two derivations.
+    pub fn new(secret: &Secret) -> Self {
+        let (key, iv) = secret.key_and_iv();
+        Self { key, iv }
+    }
+
+    /// Makes the key: less than a microsecond.
+    pub fn key(&self, suite: Suite) -> PacketKey {
+        let algorithm = match suite {
+            Suite::ChaCha20Poly1305 => AeadAlgorithm::ChaCha20Poly1305,
+            Suite::Aes256Gcm => AeadAlgorithm::Aes256Gcm,
+        };
+        PacketKey {
+            aead: AeadKey::new(algorithm, &self.key),
+            iv: self.iv.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for PacketSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PacketSecret(..)")
+    }
+}
 
 /// The key that seals, or opens, the packets of one direction and one generation.
 pub struct PacketKey {
@@ -20,13 +52,7 @@ pub struct PacketKey {
 impl PacketKey {
     /// The key of a generation's secret.
     pub fn new(suite: Suite, secret: &Secret) -> Self {
-        let algorithm = match suite {
-            Suite::ChaCha20Poly1305 => AeadAlgorithm::ChaCha20Poly1305,
-            Suite::Aes256Gcm => AeadAlgorithm::Aes256Gcm,
-        };
-        let (key, iv) = secret.key_and_iv();
-        let aead = AeadKey::new(algorithm, &key);
-        Self { aead, iv }
+        PacketSecret::new(secret).key(suite)
     }
 
     /// Seals packet `seq` in place. `buf` is the plaintext and [`TAG_LEN`] spare bytes, into which the tag goes;
@@ -63,6 +89,27 @@ impl PacketKey {
 impl fmt::Debug for PacketKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PacketKey").finish_non_exhaustive()
+    }
+}
+
+/// The bytes that a [`HeaderKey`] is made from. Wiped when dropped.
+pub struct HeaderSecret(Secret32);
+
+impl HeaderSecret {
+    /// A copy of the secret bytes.
+    pub fn new(key: &[u8; 32]) -> Self {
+        Self(Zeroizing::new(*key))
+    }
+
+    /// Makes the key: less than a microsecond.
+    pub fn key(&self, suite: Suite) -> HeaderKey {
+        HeaderKey::new(suite, &self.0)
+    }
+}
+
+impl fmt::Debug for HeaderSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HeaderSecret(..)")
     }
 }
 

@@ -53,8 +53,6 @@ mod timers;
 
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use sss_crypto::Suite;
 use sss_crypto::schedule::{ChannelSecrets, EarlySecrets};
 use sss_wire::constants::BASE_DATAGRAM;
@@ -152,7 +150,7 @@ impl Channel {
         let max_ack_delay = Duration::from_micros(MAX_ACK_DELAY_US);
         let activity = Activity::new(now, setup.config.idle_timeout, setup.config.keepalive);
         Self {
-            ids: Ids::new(setup.local_id, setup.remote_id, StdRng::seed_from_u64(setup.seed)),
+            ids: Ids::new(setup.local_id, setup.remote_id, setup.seed),
             keys,
             replay: ReplayWindow::new(),
             received: ReceivedSet::new(max_ack_delay, TIMER_LAG),
@@ -269,6 +267,17 @@ impl Channel {
     /// # Errors
     /// Why the packet is to be dropped. Nothing but a counter has changed then.
     pub(crate) fn open(&mut self, packet: &mut [u8]) -> Result<Opened, DropReason> {
+        let was_frozen = self.keys.is_receiving_frozen();
+        let opened = self.open_new(packet);
+        if was_frozen && opened.is_err() {
+            // Who cannot seal a packet, or has only seen one, makes nobody hold keys.
+            self.keys.freeze_receiving();
+        }
+        opened
+    }
+
+    #[inline]
+    fn open_new(&mut self, packet: &mut [u8]) -> Result<Opened, DropReason> {
         let expected = self.replay.next();
         let opened = self.keys.open(packet, self.ids.local.len(), expected)?;
         if !self.replay.accept(opened.seq) {
@@ -297,8 +306,8 @@ impl Channel {
         self.keys.on_received(now, || recovery.probe_timeout() * OLD_KEYS);
         self.paths.on_packet(received.route);
         if opened.newest {
-            let rng = &mut self.ids.rng;
-            let challenge = || rng.random();
+            let draws = &mut self.ids.draws;
+            let challenge = || draws.challenge();
             self.paths
                 .on_newest(now, received.route, received.bytes as u64, challenge);
         }

@@ -143,6 +143,7 @@ mod pace;
 mod packet;
 mod padding;
 mod peer;
+mod rare;
 mod refusal;
 mod role;
 mod route;

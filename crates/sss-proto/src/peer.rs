@@ -209,9 +209,19 @@ impl Peer {
         for channel in self.transport.channels.serials() {
             self.on_channel_timer(context.now, channel);
         }
+        if self.transport.channels.rest(context.now) {
+            self.rest();
+        }
         if !self.tree.has_ended() {
             self.review(context);
         }
+    }
+
+    /// Gives back spare memory.
+    fn rest(&mut self) {
+        self.streams.rest();
+        self.transport.fates.shrink_to_fit();
+        self.events.shrink_to_fit();
     }
 
     fn on_channel_timer(&mut self, now: Instant, channel: ChannelSerial) {

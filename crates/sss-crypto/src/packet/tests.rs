@@ -323,4 +323,9 @@ fn secrets_are_wiped() {
     let secret = crate::schedule::Secret::new([1; 32]);
     let PacketKey { aead: _, iv } = PacketKey::new(Suite::Aes256Gcm, &secret);
     crate::testing::is_wiped(&iv);
+    let PacketSecret { key, iv } = PacketSecret::new(&secret);
+    crate::testing::is_wiped(&iv);
+    crate::testing::is_wiped(&key);
+    let HeaderSecret(header) = HeaderSecret::new(&[2; 32]);
+    crate::testing::is_wiped(&header);
 }

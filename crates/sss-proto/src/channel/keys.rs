@@ -1,15 +1,18 @@
 //! Keys, their generations, and the protection of packets (docs/spec/protection.md).
 
+mod freezable;
+
 use std::ops::Range;
 
 use sss_crypto::Suite;
-use sss_crypto::packet::{HeaderKey, PacketKey};
+use sss_crypto::packet::PacketKey;
 use sss_crypto::schedule::{ChannelSecrets, EarlySecrets, Secret};
 use sss_wire::short::{self, Header, TAG};
 
 use crate::error::DropReason;
 use crate::key_log::{ChannelSecret, Direction, KeyLog};
 use crate::time::Instant;
+use freezable::{FreezableHeader, FreezableKey};
 
 /// Limits to the use of the keys of one generation (PRT-8, PRT-9).
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +72,8 @@ pub(super) struct Keys {
 }
 
 struct SendKeys {
-    header: HeaderKey,
-    key: PacketKey,
+    header: FreezableHeader,
+    key: FreezableKey,
     secret: Secret,
     generation: u32,
     /// Packets sealed in this generation.
@@ -82,18 +85,18 @@ struct SendKeys {
 }
 
 struct ReceiveKeys {
-    header: HeaderKey,
-    key: PacketKey,
+    header: FreezableHeader,
+    key: FreezableKey,
     generation: u32,
     next_secret: Secret,
     /// The key of the next generation, once a packet seemed to need it.
-    next: Option<Box<PacketKey>>,
+    next: Option<Box<FreezableKey>>,
     previous: Option<Previous>,
 }
 
 /// The key of the generation before, for packets that come late.
 struct Previous {
-    key: Box<PacketKey>,
+    key: Box<FreezableKey>,
     /// The time when it is to be forgotten; unknown until the packet that caused the update was noted.
     until: Option<Instant>,
 }
@@ -164,7 +167,7 @@ impl Keys {
         Self {
             suite,
             limits: Limits::of(suite),
-            send: SendKeys::new(suite, generation, send),
+            send: SendKeys::new(generation, send),
             receive: None,
             failed: 0,
             is_post_quantum: false,
@@ -178,8 +181,8 @@ impl Keys {
         self.log
             .note_generation(Direction::Received, generation, receive.secret);
         self.receive = Some(ReceiveKeys {
-            header: HeaderKey::new(self.suite, receive.header),
-            key: PacketKey::new(self.suite, receive.secret),
+            header: FreezableHeader::new(receive.header),
+            key: FreezableKey::new(receive.secret),
             generation,
             next_secret: next,
             next: None,
@@ -192,7 +195,7 @@ impl Keys {
         self.log.note_generation(Direction::Sent, 1, send.secret);
         self.send = SendKeys {
             first: next,
-            ..SendKeys::new(self.suite, 1, send)
+            ..SendKeys::new(1, send)
         };
     }
 
@@ -235,7 +238,7 @@ impl Keys {
         // NEG-17
         let receive = self.receive.as_mut().ok_or(DropReason::UnknownChannel)?;
         let sample = short::sample(packet, id_len).map_err(|_| DropReason::Malformed)?;
-        let mask = receive.header.mask(sample);
+        let mask = receive.header.get(self.suite).mask(sample);
         let header = short::unmask(packet, id_len, &mask).map_err(|_| DropReason::Malformed)?;
         let seq = short::recover_sequence(header.sequence, header.sequence_len, expected);
         let body_start = header.encoded_len();
@@ -279,6 +282,30 @@ impl Keys {
         self.receive.as_ref()?.previous.as_ref()?.until
     }
 
+    /// Returns whether the keys that open packets are to be made again.
+    pub(super) fn is_receiving_frozen(&self) -> bool {
+        self.receive.as_ref().is_none_or(|r| r.header.is_frozen())
+    }
+
+    /// Returns whether no keys are there that could be given back.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.is_receiving_frozen() && self.send.header.is_frozen()
+    }
+
+    /// Gives back the keys that open packets: the next one to be opened makes them again.
+    pub(super) fn freeze_receiving(&mut self) {
+        if let Some(receive) = &mut self.receive {
+            receive.freeze();
+        }
+    }
+
+    /// Gives back all keys that can be made again.
+    pub(super) fn freeze(&mut self) {
+        self.freeze_receiving();
+        self.send.header.freeze();
+        self.send.key.freeze();
+    }
+
     /// Forgets old keys whose time is over.
     pub(super) fn on_timer(&mut self, now: Instant) {
         if self.next_timer().is_some_and(|at| now >= at)
@@ -304,7 +331,7 @@ impl Keys {
 
     /// Moves to the next generation before packet `seq` is sealed.
     fn update(&mut self, seq: u64) {
-        self.send.update(self.suite, seq);
+        self.send.update(seq);
         let SendKeys { generation, secret, .. } = &self.send;
         self.log.note_generation(Direction::Sent, *generation, secret);
     }
@@ -326,10 +353,10 @@ impl Keys {
             return;
         };
         debug_assert!(body.len() >= short::min_plaintext_len(header.sequence_len) + TAG);
-        self.send.key.seal(seq, aad, body);
+        self.send.key.get(self.suite).seal(seq, aad, body);
         self.send.sealed += 1;
         if let Ok(sample) = short::sample(packet, id_len) {
-            let mask = self.send.header.mask(sample);
+            let mask = self.send.header.get(self.suite).mask(sample);
             let masked = short::mask(packet, id_len, &mask);
             debug_assert!(masked.is_ok());
         }
@@ -337,10 +364,10 @@ impl Keys {
 }
 
 impl SendKeys {
-    fn new(suite: Suite, generation: u32, keys: &DirectionKeys<'_>) -> Self {
+    fn new(generation: u32, keys: &DirectionKeys<'_>) -> Self {
         Self {
-            header: HeaderKey::new(suite, keys.header),
-            key: PacketKey::new(suite, keys.secret),
+            header: FreezableHeader::new(keys.header),
+            key: FreezableKey::new(keys.secret),
             secret: keys.secret.clone(),
             generation,
             sealed: 0,
@@ -349,9 +376,9 @@ impl SendKeys {
         }
     }
 
-    fn update(&mut self, suite: Suite, first: u64) {
+    fn update(&mut self, first: u64) {
         self.secret = self.secret.next();
-        self.key = PacketKey::new(suite, &self.secret);
+        self.key = FreezableKey::new(&self.secret);
         self.generation += 1;
         self.sealed = 0;
         self.first = first;
@@ -371,13 +398,24 @@ impl ReceiveKeys {
     /// The one key to try for a packet with the given phase; `is_new` if its number is above all others (PRT-21).
     fn opening(&mut self, phase: bool, is_new: bool, suite: Suite) -> Option<(&PacketKey, Generation)> {
         if phase == (self.generation & 1 == 1) {
-            Some((&self.key, Generation::Present))
+            Some((self.key.get(suite), Generation::Present))
         } else if is_new {
             let secret = &self.next_secret;
-            let next = self.next.get_or_insert_with(|| Box::new(PacketKey::new(suite, secret)));
-            Some((next, Generation::Next))
+            let next = self.next.get_or_insert_with(|| Box::new(FreezableKey::new(secret)));
+            Some((next.get(suite), Generation::Next))
         } else {
-            self.previous.as_ref().map(|p| (&*p.key, Generation::Previous))
+            self.previous.as_mut().map(|p| (p.key.get(suite), Generation::Previous))
+        }
+    }
+
+    fn freeze(&mut self) {
+        self.header.freeze();
+        self.key.freeze();
+        if let Some(next) = &mut self.next {
+            next.freeze();
+        }
+        if let Some(previous) = &mut self.previous {
+            previous.key.freeze();
         }
     }
 

@@ -11,6 +11,9 @@ use crate::time::{Earliest, Instant};
 const MAX_QUIET: u32 = 256;
 const MAX_QUIET_LONG: u32 = 16;
 const LONG_ACK: usize = 8;
+/// Time without a packet after which a channel rests: longer than most round trips, and than what a busy sender waits
+/// for, so that a channel in use makes nothing anew.
+const REST: Duration = Duration::from_millis(200);
 
 /// Consequences of a timer for the owner of the channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +39,14 @@ pub(super) struct Liveness {
     pub(super) timers_run: Option<Instant>,
     /// Packets sent since one that must be acknowledged.
     pub(super) quiet: u32,
+    /// The time when a packet was last sent.
+    last_sent: Instant,
 }
 
 impl Liveness {
     pub(super) fn new(activity: Activity) -> Self {
         Self {
+            last_sent: activity.last_received(),
             activity,
             close: CloseState::Open,
             timers_run: None,
@@ -50,6 +56,7 @@ impl Liveness {
 
     /// A packet was sent.
     pub(super) fn on_sent(&mut self, now: Instant, ack_eliciting: bool) {
+        self.last_sent = now;
         if ack_eliciting {
             self.activity.on_eliciting_sent(now);
             self.quiet = 0;
@@ -62,6 +69,11 @@ impl Liveness {
     pub(super) fn owes_ping(&self, ranges: usize) -> bool {
         let max_quiet = if ranges > LONG_ACK { MAX_QUIET_LONG } else { MAX_QUIET };
         self.activity.wants_ping() || self.quiet >= max_quiet
+    }
+
+    /// Returns when nothing was sent or heard for so long that what can be made again is given back.
+    pub(super) fn rest_time(&self) -> Instant {
+        self.last_sent.max(self.activity.last_received()) + REST
     }
 
     /// The times at which something is due for lack of a sign of life.

@@ -1,7 +1,7 @@
 //! Packets: numbers and headers, the room for frames, sealing, and what is remembered of each.
 
-use rand::RngExt;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use sss_wire::frame::{PathChallenge, Ping};
 use sss_wire::short::{self, Header, TAG};
 use sss_wire::{ChannelId, Writer};
@@ -26,24 +26,50 @@ pub(super) struct Ids {
     pub(super) remote: ChannelId,
     /// The next number that is left out (CHN-6).
     next_skip: u64,
-    pub(super) rng: StdRng,
+    pub(super) draws: Draws,
 }
 
 impl Ids {
-    pub(super) fn new(local: ChannelId, remote: ChannelId, mut rng: StdRng) -> Self {
-        let next_skip = 2 + skip_distance(&mut rng);
+    pub(super) fn new(local: ChannelId, remote: ChannelId, seed: u64) -> Self {
+        let mut draws = Draws { seed, drawn: 0 };
+        let next_skip = 2 + draws.skip_distance();
         Self {
             local,
             remote,
             next_skip,
-            rng,
+            draws,
         }
     }
 }
 
-/// Packets until the next number that is left out.
-fn skip_distance(rng: &mut StdRng) -> u64 {
-    rng.random_range(0..2 * SKIP_MEAN)
+/// What a channel draws at random. It is seldom, so that only the seed is kept: a generator is twenty times as large.
+pub(super) struct Draws {
+    seed: u64,
+    drawn: u64,
+}
+
+impl Draws {
+    /// A generator for one draw, which tells nothing of those for others.
+    fn generator(&mut self) -> StdRng {
+        let mut seed = [0; 32];
+        let (first, second) = seed.split_at_mut(8);
+        first.copy_from_slice(&self.seed.to_le_bytes());
+        if let Some(second) = second.first_chunk_mut() {
+            *second = self.drawn.to_le_bytes();
+        }
+        self.drawn += 1;
+        StdRng::from_seed(seed)
+    }
+
+    /// Packets until the next number that is left out.
+    fn skip_distance(&mut self) -> u64 {
+        self.generator().random_range(0..2 * SKIP_MEAN)
+    }
+
+    /// The data of a challenge.
+    pub(super) fn challenge(&mut self) -> [u8; 8] {
+        self.generator().random()
+    }
 }
 
 /// A datagram under construction: its header is written.
@@ -187,7 +213,7 @@ impl Sealing<'_> {
         if self.flight.sent.next() >= self.ids.next_skip {
             // CHN-6
             self.flight.sent.skip();
-            self.ids.next_skip = self.flight.sent.next() + 1 + skip_distance(&mut self.ids.rng);
+            self.ids.next_skip = self.flight.sent.next() + 1 + self.ids.draws.skip_distance();
         }
         size
     }

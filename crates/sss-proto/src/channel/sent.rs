@@ -15,8 +15,6 @@ use crate::token::Token;
 const MAX_SKIPPED: usize = 16;
 /// Records kept when the oldest needs no acknowledgement: its own may never come.
 const MAX_QUIET: usize = 64;
-/// Room kept when the ring is idle.
-const IDLE_CAPACITY: usize = 16;
 
 /// Properties of a sent packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -419,8 +417,8 @@ impl SentRing {
 
     /// Gives memory back that a busy time needed.
     pub(super) fn shrink(&mut self) {
-        self.records.shrink_to(IDLE_CAPACITY);
-        self.tokens.shrink_to(IDLE_CAPACITY);
+        self.records.shrink_to_fit();
+        self.tokens.shrink_to_fit();
     }
 }
 
@@ -444,6 +442,14 @@ impl Record {
             size: self.size,
             flags: self.flags,
         }
+    }
+}
+
+#[cfg(test)]
+impl SentRing {
+    /// Records and tokens for which there is room.
+    pub(super) fn room(&self) -> usize {
+        self.records.capacity() + self.tokens.capacity()
     }
 }
 

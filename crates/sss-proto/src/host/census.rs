@@ -29,8 +29,45 @@ pub(super) struct Census {
     budgets: HashMap<Network, NetworkBudget, RandomState>,
 }
 
-/// Slots by the number of their tree.
-type Queue = BTreeMap<u64, u32>;
+/// Slots by the number of their tree. Most EIDs have one alone, and take no memory for others.
+#[derive(Debug, Default)]
+struct Queue {
+    oldest: Option<(u64, u32)>,
+    others: BTreeMap<u64, u32>,
+}
+
+impl Queue {
+    /// Adds a tree whose number is above all others.
+    fn insert(&mut self, number: u64, slot: u32) {
+        if self.oldest.is_none() {
+            self.oldest = Some((number, slot));
+        } else {
+            self.others.insert(number, slot);
+        }
+    }
+
+    fn remove(&mut self, number: u64) {
+        if self.oldest.is_some_and(|oldest| oldest.0 == number) {
+            self.oldest = self.others.pop_first();
+        } else {
+            self.others.remove(&number);
+        }
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.oldest.is_some()) + self.others.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.oldest.is_none()
+    }
+
+    /// The slots, that of the oldest tree first.
+    fn slots(&self) -> impl DoubleEndedIterator<Item = u32> {
+        let oldest = self.oldest.map(|oldest| oldest.1);
+        oldest.into_iter().chain(self.others.values().copied())
+    }
+}
 
 /// Limit that is reached, and the oldest trees under it.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,7 +90,7 @@ impl Census {
             limits,
             next: 0,
             members: HashMap::default(),
-            all: Queue::new(),
+            all: Queue::default(),
             of_eid: HashMap::default(),
             of_network: HashMap::default(),
             ranked: BTreeSet::new(),
@@ -86,7 +123,7 @@ impl Census {
         let Some(member) = self.members.remove(&index) else {
             return;
         };
-        self.all.remove(&member.number);
+        self.all.remove(member.number);
         take_out(&mut self.of_eid, &member.eid, member.number);
         let count = self.count_of(&member.network);
         self.ranked.remove(&(count, member.network));
@@ -103,8 +140,7 @@ impl Census {
 
     /// Returns the slot of the newest tree that an EID has begun, beside one.
     pub(super) fn newest_of(&self, eid: &Eid, beside: u32) -> Option<u32> {
-        let slots = self.of_eid.get(eid)?.values().rev().copied();
-        slots.into_iter().find(|slot| *slot != beside)
+        self.of_eid.get(eid)?.slots().rev().find(|slot| *slot != beside)
     }
 
     fn count_of(&self, network: &Network) -> usize {
@@ -116,8 +152,8 @@ impl Census {
     pub(super) fn newest_of_most(&self, beside: Network) -> Option<u32> {
         let (count, most) = self.ranked.last()?;
         let is_richer = *count > self.count_of(&beside) + 1;
-        let newest = self.of_network.get(most)?.values().next_back();
-        newest.copied().filter(|_| is_richer)
+        let newest = self.of_network.get(most)?.slots().next_back();
+        newest.filter(|_| is_richer)
     }
 
     /// Returns whose limit leaves no room for one more tree.
@@ -139,13 +175,13 @@ impl Census {
             .into_iter()
             .filter_map(|(queue, limit, full)| Some((queue.filter(|q| q.len() >= limit)?, full)));
         full.next()
-            .map(|(queue, full)| full(queue.values().take(LOOKED_AT).copied().collect()))
+            .map(|(queue, full)| full(queue.slots().take(LOOKED_AT).collect()))
     }
 }
 
 fn take_out<K: Eq + Hash>(queues: &mut HashMap<K, Queue, RandomState>, key: &K, number: u64) {
     if let Some(queue) = queues.get_mut(key) {
-        queue.remove(&number);
+        queue.remove(number);
         if queue.is_empty() {
             queues.remove(key);
         }

@@ -12,6 +12,7 @@ mod padding;
 mod post_quantum;
 mod relay_only;
 mod relays;
+mod rest;
 mod side_by_side;
 mod strangers;
 mod threats;

@@ -141,6 +141,13 @@ impl TreeChannels {
         self.list.iter_mut()
     }
 
+    /// Gives back what the channels can make again, of those on which nothing moves; returns whether the last has done
+    /// so.
+    pub(super) fn rest(&mut self, now: Instant) -> bool {
+        let rested = self.list.iter_mut().fold(false, |any, c| c.channel.rest(now) || any);
+        rested && self.list.iter().all(|c| c.channel.rests())
+    }
+
     /// The channels that neither side has ended.
     pub(super) fn open(&self) -> impl DoubleEndedIterator<Item = &TreeChannel> + Clone {
         self.list.iter().filter(|c| c.is_open())

@@ -57,6 +57,11 @@ impl Peer {
         ids.map(|id| id.as_slice().to_vec()).collect()
     }
 
+    /// Returns whether it has given back what it can make again.
+    pub(crate) fn rests(&self) -> bool {
+        self.transport.channels.iter().all(|c| c.channel.rests())
+    }
+
     pub(crate) fn open_channels(&self) -> usize {
         self.transport.channels.open().count()
     }

@@ -44,6 +44,11 @@ impl Events {
         self.queue.push_back(StreamEvent::DatagramSettled(id, fate));
     }
 
+    /// Gives back spare memory.
+    pub(crate) fn rest(&mut self) {
+        self.queue.shrink_to_fit();
+    }
+
     /// The next event that still matters.
     #[inline]
     pub(crate) fn next(&mut self, table: &Table) -> Option<StreamEvent> {

@@ -92,6 +92,12 @@ impl Flow {
         self.windows.now = now;
     }
 
+    /// Gives back spare memory.
+    pub(super) fn rest(&mut self) {
+        self.openers.rest();
+        self.untold.rest();
+    }
+
     /// The channel has ended.
     pub(super) fn end(&mut self) {
         self.is_over = true;

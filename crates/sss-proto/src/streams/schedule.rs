@@ -73,6 +73,11 @@ impl Scheduler {
         self.active > 0
     }
 
+    /// Gives back spare memory.
+    pub(super) fn rest(&mut self) {
+        self.rings.rest();
+    }
+
     /// Sets what an entry may send in a round: at least one packet of the present size.
     pub(super) fn set_quantum(&mut self, packet: usize) {
         self.quantum = packet.clamp(MIN_QUANTUM, MAX_QUANTUM) as i32;

@@ -41,6 +41,15 @@ impl Tree {
         }
     }
 
+    /// Gives back spare memory, if there is no stream but the root.
+    pub(super) fn rest(&mut self) {
+        if self.table.len() == 1 {
+            self.table.rest();
+            self.lsids.rest();
+            self.names = NameCache::default();
+        }
+    }
+
     #[inline]
     pub(super) fn key(&self, index: u32) -> StreamKey {
         self.table.key(index)

@@ -31,6 +31,12 @@ impl Pool {
         self.unsent
     }
 
+    /// Gives back the unused buffers.
+    pub(crate) fn rest(&mut self) {
+        self.send = Vec::new();
+        self.recv = Vec::new();
+    }
+
     /// Puts something behind what was written to a direction.
     #[inline]
     pub(crate) fn append(&mut self, send: &mut SendHalf, write: impl FnOnce(&mut SendBuf)) {

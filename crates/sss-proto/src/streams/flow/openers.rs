@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use super::lending::Acceptor;
 use super::openings;
 use crate::ids::StreamKey;
+use crate::rare::Rare;
 use crate::streams::tree::queue::KeyQueue;
 use crate::streams::tree::table::Table;
 
@@ -22,9 +23,12 @@ const SMALLEST: usize = 64;
 
 type Map<K, V> = HashMap<K, V, FixedState>;
 
-/// Streams that wait to be opened.
+/// Streams that wait to be opened: seldom any.
 #[derive(Debug, Default)]
-pub(crate) struct Openers {
+pub(crate) struct Openers(Rare<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
     queues: Map<Acceptor, Queue>,
     /// By stream that may be charged: who may find room there. Never iterated, as the queues are not.
     lists: Map<StreamKey, Lists>,
@@ -37,7 +41,7 @@ pub(crate) struct Openers {
     serial: u64,
     /// Searches for room for a stream.
     #[cfg(test)]
-    pub(crate) looks: u64,
+    looks: u64,
 }
 
 #[derive(Debug)]
@@ -124,12 +128,66 @@ impl Queue {
 
 impl Openers {
     /// Returns whether [`Self::next`] may find one.
+    #[inline]
     pub(crate) fn is_due(&self) -> bool {
-        !self.due.is_empty() || !self.ready.is_empty()
+        self.0.get().is_some_and(Waiting::is_due)
     }
 
     /// The account of a stream may have room, or be one that can be charged.
+    #[inline]
     pub(crate) fn retry_at(&mut self, lender: StreamKey) {
+        if let Some(waiting) = self.0.get_mut() {
+            waiting.retry_at(lender);
+        }
+    }
+
+    /// Lets a stream wait for room, in front of the others if it had its turn. Its acceptor is the same each time.
+    pub(crate) fn wait(&mut self, key: StreamKey, acceptor: Acceptor, table: &Table, was_woken: bool) {
+        self.0.make().wait(key, acceptor, table, was_woken);
+    }
+
+    /// Lets a stream wait until another is opened.
+    pub(crate) fn wait_behind(&mut self, key: StreamKey, first: StreamKey, table: &Table) {
+        self.0.make().wait_behind(key, first, table);
+    }
+
+    /// A stream is opened: those behind it can be.
+    #[inline]
+    pub(crate) fn on_opened(&mut self, first: StreamKey) {
+        if let Some(waiting) = self.0.get_mut() {
+            waiting.on_opened(first);
+        }
+    }
+
+    /// The next that may be opened, for each account and each acceptor in turn.
+    pub(crate) fn next(&mut self, table: &Table) -> Option<StreamKey> {
+        self.0.get_mut()?.next(table)
+    }
+
+    /// A stream is no more, and has no children.
+    #[inline]
+    pub(crate) fn forget(&mut self, key: StreamKey) {
+        if let Some(waiting) = self.0.get_mut() {
+            waiting.forget(key);
+        }
+    }
+
+    /// Gives back spare memory.
+    pub(super) fn rest(&mut self) {
+        self.0.rest(Waiting::is_empty);
+    }
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.queues.is_empty() && self.lists.is_empty() && self.behind.is_empty() && !self.is_due()
+    }
+
+    fn is_due(&self) -> bool {
+        !self.due.is_empty() || !self.ready.is_empty()
+    }
+
+    fn retry_at(&mut self, lender: StreamKey) {
         if let Some(lists) = self.lists.get_mut(&lender)
             && !mem::replace(&mut lists.is_due, true)
         {
@@ -137,8 +195,7 @@ impl Openers {
         }
     }
 
-    /// Lets a stream wait for room, in front of the others if it had its turn. Its acceptor is the same each time.
-    pub(crate) fn wait(&mut self, key: StreamKey, acceptor: Acceptor, table: &Table, was_woken: bool) {
+    fn wait(&mut self, key: StreamKey, acceptor: Acceptor, table: &Table, was_woken: bool) {
         if !self.queues.contains_key(&acceptor) {
             self.serial += 1;
             let queue = Queue {
@@ -173,21 +230,18 @@ impl Openers {
         }
     }
 
-    /// Lets a stream wait until another is opened.
-    pub(crate) fn wait_behind(&mut self, key: StreamKey, first: StreamKey, table: &Table) {
+    fn wait_behind(&mut self, key: StreamKey, first: StreamKey, table: &Table) {
         let queue = self.behind.entry(first).or_default();
         queue.push(key, |k| openings::waits_to_open(table, k));
     }
 
-    /// A stream is opened: those behind it can be.
-    pub(crate) fn on_opened(&mut self, first: StreamKey) {
+    fn on_opened(&mut self, first: StreamKey) {
         if let Some(queue) = self.behind.remove(&first) {
             self.ready.extend(queue.drain());
         }
     }
 
-    /// The next that may be opened, for each account and each acceptor in turn.
-    pub(crate) fn next(&mut self, table: &Table) -> Option<StreamKey> {
+    fn next(&mut self, table: &Table) -> Option<StreamKey> {
         while let Some(key) = self.ready.pop_front() {
             if openings::waits_to_open(table, key) {
                 return Some(key);
@@ -218,8 +272,7 @@ impl Openers {
         None
     }
 
-    /// A stream is no more, and has no children.
-    pub(crate) fn forget(&mut self, key: StreamKey) {
+    fn forget(&mut self, key: StreamKey) {
         if !self.lists.is_empty() {
             self.lists.remove(&key);
             self.queues.remove(&Acceptor::Substreams(key));
@@ -243,8 +296,16 @@ impl Lists {
 impl Openers {
     /// Returns whether nobody waits.
     pub(crate) fn is_unused(&self, table: &Table) -> bool {
+        let Some(waiting) = self.0.get() else {
+            return true;
+        };
         let waits = |keys: &KeyQueue| keys.keys().any(|key| openings::waits_to_open(table, key));
-        let queues = self.queues.values().map(|q| &q.keys).chain(self.behind.values());
-        self.ready.is_empty() && !queues.into_iter().any(waits)
+        let queues = waiting.queues.values().map(|q| &q.keys).chain(waiting.behind.values());
+        waiting.ready.is_empty() && !queues.into_iter().any(waits)
+    }
+
+    /// Searches for room for a stream.
+    pub(crate) fn looks(&self) -> u64 {
+        self.0.get().map_or(0, |waiting| waiting.looks)
     }
 }

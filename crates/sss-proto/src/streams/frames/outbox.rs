@@ -7,6 +7,7 @@ use sss_wire::Code;
 use super::delivery::{Delivery, Item};
 use super::questions::Questions;
 use crate::error::ProtocolError;
+use crate::rare::Rare;
 use crate::streams::tree::node::{Flags, Node};
 use crate::streams::tree::queue::KeyQueue;
 use crate::streams::tree::table::Table;
@@ -36,7 +37,7 @@ impl Outbox {
         self.ends.is_empty()
             && self.credits.is_empty()
             && self.priorities.is_empty()
-            && self.refusals.due.is_empty()
+            && self.refusals.is_idle()
             && self.open_credits.is_empty()
             && self.watches.is_idle()
             && self.awaits.is_idle()
@@ -130,6 +131,20 @@ impl Outbox {
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
+
+    /// Gives back spare memory.
+    pub(crate) fn rest(&mut self) {
+        let queues = [
+            &mut self.ends,
+            &mut self.open_credits,
+            &mut self.credits,
+            &mut self.priorities,
+        ];
+        queues.into_iter().for_each(KeyQueue::rest);
+        self.watches.rest();
+        self.awaits.rest();
+        self.refusals.rest();
+    }
 }
 
 /// Returns whether RESET or STOP can be sent.
@@ -139,7 +154,10 @@ fn has_ripe_end(node: &Node) -> bool {
 
 /// Refusals of streams that are not kept (STR-7, STR-58).
 #[derive(Debug, Default)]
-pub(crate) struct Refusals {
+pub(crate) struct Refusals(Rare<Refused>);
+
+#[derive(Debug, Default)]
+struct Refused {
     /// LSIDs of those to be sent, for the first time or again.
     due: VecDeque<u64>,
     /// By LSID, the codes of those that are not known to have arrived.
@@ -147,42 +165,58 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
+    /// Returns whether there is nothing to be sent.
+    fn is_idle(&self) -> bool {
+        self.0.get().is_none_or(|refused| refused.due.is_empty())
+    }
+
     /// Queues the refusal of a stream that is not kept.
     ///
     /// # Errors
     /// If there are too many.
     pub(crate) fn put(&mut self, lsid: u64, code: Code) -> Result<(), ProtocolError> {
-        if self.open.len() >= MAX_REFUSALS {
+        let refused = self.0.make();
+        if refused.open.len() >= MAX_REFUSALS {
             return Err(ProtocolError::new(Code::LIMIT, "too many streams that cannot be kept"));
         }
-        self.due.push_back(lsid);
-        self.open.insert(lsid, code);
+        refused.due.push_back(lsid);
+        refused.open.insert(lsid, code);
         Ok(())
     }
 
     /// The first that is due, and its code.
     pub(crate) fn front(&self) -> Option<(u64, Code)> {
-        let lsid = *self.due.front()?;
-        let code = self.open.get(&lsid).copied().unwrap_or(Code::PARENT_GONE);
+        let Refused { due, open } = self.0.get()?;
+        let lsid = *due.front()?;
+        let code = open.get(&lsid).copied().unwrap_or(Code::PARENT_GONE);
         Some((lsid, code))
     }
 
     /// The first was sent.
     pub(crate) fn pop(&mut self) {
-        self.due.pop_front();
+        if let Some(refused) = self.0.get_mut() {
+            refused.due.pop_front();
+        }
     }
 
     /// Returns whether the refusal of a stream may not have arrived.
     pub(crate) fn is_open(&self, lsid: u64) -> bool {
-        self.open.contains_key(&lsid)
+        self.0.get().is_some_and(|refused| refused.open.contains_key(&lsid))
     }
 
     pub(crate) fn on_acked(&mut self, lsid: u64) {
-        self.open.remove(&lsid);
+        if let Some(refused) = self.0.get_mut() {
+            refused.open.remove(&lsid);
+        }
     }
 
     pub(crate) fn on_lost(&mut self, lsid: u64) {
-        self.due.push_back(lsid);
+        self.0.make().due.push_back(lsid);
+    }
+
+    /// Gives back spare memory.
+    fn rest(&mut self) {
+        self.0.rest(|Refused { due, open }| due.is_empty() && open.is_empty());
     }
 }
 
@@ -200,7 +234,8 @@ mod tests {
         }
         let error = refusals.put(1 << 40, Code::TOO_DEEP).unwrap_err();
         assert_eq!(error.code, Code::LIMIT);
-        assert_eq!((refusals.open.len(), refusals.due.len()), (MAX_REFUSALS, 0));
+        let Refused { due, open } = refusals.0.get().unwrap();
+        assert_eq!((open.len(), due.len()), (MAX_REFUSALS, 0));
         refusals.on_acked(7);
         assert_eq!(refusals.put(1 << 40, Code::TOO_DEEP), Ok(()));
     }

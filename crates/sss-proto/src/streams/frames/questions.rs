@@ -13,6 +13,7 @@ use sss_wire::constants::MAX_WATCHES;
 
 use crate::error::ProtocolError;
 use crate::ids::StreamKey;
+use crate::rare::Rare;
 use crate::streams::tree::queue::KeyQueue;
 
 /// Answers of one kind that wait to be sent, at most: more than the questions that a peer may ask, because some are
@@ -26,8 +27,14 @@ pub(crate) struct Questions {
     pub(super) due: KeyQueue,
     /// The number of questions without an answer.
     open: usize,
+    answers: Rare<Answers>,
+}
+
+/// Answers that are to be sent.
+#[derive(Debug, Default)]
+struct Answers {
     /// LSIDs of streams for which the peer's question is to be answered, in the order in which they are.
-    answers: VecDeque<u64>,
+    due: VecDeque<u64>,
     /// The same LSIDs: a question that is repeated before its answer was sent gets one answer. Never iterated.
     queued: HashSet<u64, RandomState>,
 }
@@ -35,7 +42,13 @@ pub(crate) struct Questions {
 impl Questions {
     /// Returns whether there is nothing to be sent.
     pub(crate) fn is_idle(&self) -> bool {
-        (self.due.is_empty() || !self.may_ask()) && self.answers.is_empty()
+        (self.due.is_empty() || !self.may_ask()) && self.first_answer().is_none()
+    }
+
+    /// Gives back spare memory.
+    pub(super) fn rest(&mut self) {
+        self.due.rest();
+        self.answers.rest(|answers| answers.due.is_empty());
     }
 
     fn may_ask(&self) -> bool {
@@ -59,21 +72,28 @@ impl Questions {
 
     /// The answer for a stream is to be sent, again or for the first time. If it waits to be sent, that is enough.
     pub(crate) fn answer(&mut self, lsid: u64) {
-        if self.queued.insert(lsid) {
-            self.answers.push_back(lsid);
+        let answers = self.answers.make();
+        if answers.queued.insert(lsid) {
+            answers.due.push_back(lsid);
         }
     }
 
     /// The first answer to be sent.
     pub(super) fn first_answer(&self) -> Option<u64> {
-        self.answers.front().copied()
+        self.answers.get()?.due.front().copied()
     }
 
     /// The first answer was sent.
     pub(super) fn pop_answer(&mut self) {
-        if let Some(lsid) = self.answers.pop_front() {
-            self.queued.remove(&lsid);
+        if let Some(answers) = self.answers.get_mut()
+            && let Some(lsid) = answers.due.pop_front()
+        {
+            answers.queued.remove(&lsid);
         }
+    }
+
+    fn answer_count(&self) -> usize {
+        self.answers.get().map_or(0, |answers| answers.due.len())
     }
 
     /// Returns whether more answers wait than the peer may ask for.
@@ -81,7 +101,7 @@ impl Questions {
     /// # Errors
     /// If they do.
     pub(super) fn check_answers(&self) -> Result<(), ProtocolError> {
-        if self.answers.len() > MAX_ANSWERS {
+        if self.answer_count() > MAX_ANSWERS {
             return Err(ProtocolError::new(Code::LIMIT, "too many questions about streams"));
         }
         Ok(())
@@ -95,6 +115,6 @@ impl Questions {
     }
 
     pub(crate) fn answers(&self) -> usize {
-        self.answers.len()
+        self.answer_count()
     }
 }

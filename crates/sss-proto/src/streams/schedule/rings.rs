@@ -102,6 +102,15 @@ pub(super) struct Rings {
 }
 
 impl Rings {
+    /// Gives back spare memory.
+    pub(super) fn rest(&mut self) {
+        if self.interiors.is_empty() && self.entries.is_empty() {
+            self.interiors = Slab::new();
+            self.entries = Slab::new();
+        }
+        self.spare = Vec::new();
+    }
+
     /// Counts what takes time.
     #[inline]
     pub(super) fn step(&mut self) {

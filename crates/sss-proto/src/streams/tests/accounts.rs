@@ -237,9 +237,9 @@ fn who_waits_is_looked_at_a_few_times_however_many_wait() {
     }
     assert_eq!(heard, 10_000);
     assert!(
-        pair.a.life.flow.openers.looks < 20 * heard,
+        pair.a.life.flow.openers.looks() < 20 * heard,
         "{}",
-        pair.a.life.flow.openers.looks
+        pair.a.life.flow.openers.looks()
     );
 }
 

@@ -143,6 +143,13 @@ impl LsidMap {
         self.slots.insert_unique(hash(&slot), slot, hash);
     }
 
+    /// Gives back spare memory, if nothing has a name.
+    pub(crate) fn rest(&mut self) {
+        if self.slots.is_empty() {
+            self.slots = HashTable::new();
+        }
+    }
+
     /// A stream that was just taken out of its slot has no name any more.
     pub(crate) fn detach(&mut self, table: &Table, slot: u32, node: &Node) {
         let hasher = &self.hasher;

@@ -3,6 +3,7 @@
 use std::ops::{Index, IndexMut};
 
 use crate::ids::StreamKey;
+use crate::streams::tree::index::ROOT;
 use crate::streams::tree::node::Node;
 
 const PAGE_BITS: u32 = 10;
@@ -73,6 +74,21 @@ impl Table {
     pub(crate) fn slots(&self) -> u32 {
         let last = self.pages.last().map_or(0, |page| page.slots.len());
         (self.pages.len().saturating_sub(1) * PAGE + last) as u32
+    }
+
+    /// Gives back spare memory, if there is no stream but the root.
+    pub(crate) fn rest(&mut self) {
+        if self.len != 1 || self.get(ROOT).is_none() {
+            return;
+        }
+        self.pages.truncate(1);
+        self.pages.shrink_to_fit();
+        if let Some(page) = self.pages.first_mut() {
+            page.slots.truncate(ROOT as usize + 1);
+            page.slots.shrink_to_fit();
+            page.free = Vec::new();
+        }
+        self.open = vec![0];
     }
 
     pub(crate) fn insert(&mut self, mut node: Node) -> StreamKey {

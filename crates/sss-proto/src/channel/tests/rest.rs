@@ -1,0 +1,172 @@
+//! Channels on which nothing moves: what they give back, and that nothing is lost by that.
+
+use sss_wire::Code;
+use sss_wire::frame::Frame;
+
+use super::*;
+use crate::channel::testing::{Refused, close, warm_pair};
+use crate::error::DropReason;
+use crate::testing::{ToFrame, frames_of};
+
+const REST: u64 = 200;
+
+/// Both ends, of which nothing was heard for long enough at the time that is returned.
+fn resting_pair() -> (End, End, u64) {
+    let (mut a, mut b) = warm_pair();
+    for ms in 1..=REST {
+        assert!(!a.channel.rests() && !b.channel.rests(), "{ms} ms");
+        for end in [&mut a, &mut b] {
+            end.tick(at(ms));
+        }
+        settle(at(ms), &mut a, &mut b);
+    }
+    for end in [&mut a, &mut b] {
+        end.tick(at(1 + REST));
+        assert!(end.channel.rests());
+    }
+    (a, b, 2 + REST)
+}
+
+/// Data goes both ways and is acknowledged.
+fn converse(now: u64, a: &mut End, b: &mut End) {
+    let (sent, answer) = (a.data(at(now), 100), b.data(at(now), 100));
+    b.take(at(now + 5), &sent, a.address).unwrap();
+    a.take(at(now + 5), &answer, b.address).unwrap();
+    settle(at(now + 40), a, b);
+    for end in [a, b] {
+        assert!(!end.channel.rests());
+        assert_eq!(end.channel.info().in_flight, 0, "everything was acknowledged");
+    }
+}
+
+#[test]
+fn a_channel_that_rests_keeps_no_expanded_keys() {
+    let (a, b, _) = resting_pair();
+    for end in [&a, &b] {
+        assert!(end.channel.keys.is_frozen());
+        assert!(
+            end.channel.flight.sent.room() <= 2,
+            "what acknowledges need not be acknowledged"
+        );
+    }
+}
+
+#[test]
+fn a_channel_that_rests_goes_on_in_both_directions_and_rests_again() {
+    let (mut a, mut b, mut now) = resting_pair();
+    for _ in 0..5 {
+        converse(now, &mut a, &mut b);
+        now += 41;
+        for end in [&mut a, &mut b] {
+            end.tick(at(now + REST - 5));
+            assert!(!end.channel.rests());
+            let due = end.channel.next_timer().unwrap();
+            assert!(due <= at(now + REST), "{due:?}");
+            end.tick(at(now + REST));
+            assert!(end.channel.rests());
+        }
+        now += REST + 1;
+    }
+    assert_eq!(a.channel.info().packets_lost + b.channel.info().packets_lost, 0);
+}
+
+#[test]
+fn a_channel_in_use_does_not_rest() {
+    let (mut a, mut b) = warm_pair();
+    for ms in (10..2000).step_by(100) {
+        let packet = a.data(at(ms), 10);
+        b.take(at(ms), &packet, a.address).unwrap();
+        settle(at(ms + 30), &mut a, &mut b);
+        for end in [&mut a, &mut b] {
+            end.tick(at(ms + 40));
+            assert!(!end.channel.rests());
+        }
+    }
+}
+
+// spec: PRT-8
+#[test]
+fn a_channel_that_rests_follows_to_other_keys() {
+    for is_early in [false, true] {
+        let (mut a, mut b, now) = resting_pair();
+        if !is_early {
+            converse(now, &mut a, &mut b);
+        }
+        let next = a.channel.flight.sent.next();
+        a.channel.keys.update_now(next);
+        let packet = a.data(at(now + 50), 50);
+        let taken = b.take(at(now + 50), &packet, a.address).unwrap();
+        assert_eq!(taken.opened.generation, 2);
+        let reply = b.data(at(now + 51), 50);
+        assert_eq!(a.take(at(now + 51), &reply, b.address).unwrap().opened.generation, 2);
+        // And rests with the keys that it has then.
+        settle(at(now + 80), &mut a, &mut b);
+        for end in [&mut a, &mut b] {
+            end.tick(at(now + 80 + REST));
+            assert!(end.channel.rests());
+        }
+        converse(now + 90 + REST, &mut a, &mut b);
+        assert_eq!([&a, &b].map(|end| end.channel.info().key_generation), [2, 2]);
+    }
+}
+
+// spec: CHN-11
+#[test]
+fn a_channel_that_rests_follows_to_another_address() {
+    let (mut a, mut b, now) = resting_pair();
+    a.address = addr("192.0.2.77:5555");
+    let packet = a.data(at(now), 500);
+    b.take(at(now + 5), &packet, a.address).unwrap();
+    let (challenge, transmit) = b.alone(at(now + 5)).expect("PATH_CHALLENGE");
+    assert_eq!(transmit.link, a.address.link);
+    // Its answer comes when both rest again.
+    let taken = a.take(at(now + 10), &challenge, b.address).unwrap();
+    assert!(matches!(frames_of(&taken.bytes)[..], [Frame::PathChallenge(_)]));
+    let response = a.control(at(now + 10)).expect("PATH_RESPONSE");
+    b.channel.keys.freeze();
+    b.take(at(now + 20), &response, a.address).unwrap();
+    assert_eq!(b.channel.route(), a.address);
+    settle(at(now + 30), &mut a, &mut b);
+    converse(now + 60, &mut a, &mut b);
+}
+
+// spec: CHN-12
+#[test]
+fn a_channel_that_rests_is_closed() {
+    let (mut a, mut b, now) = resting_pair();
+    a.channel.close(at(now), Code::app(7), "done");
+    let (packet, _) = a.alone(at(now)).unwrap();
+    let taken = b.take(at(now + 5), &packet, a.address).unwrap();
+    assert!(taken.closed && !b.channel.is_open());
+    let frames = frames_of(&taken.bytes);
+    assert!(frames.contains(&close(Code::app(7), "done").to_frame()), "{frames:?}");
+    for end in [&mut a, &mut b] {
+        let due = end.channel.next_timer().unwrap();
+        assert_eq!(end.tick(due), TimerEvent::Closed);
+    }
+}
+
+#[test]
+fn who_cannot_seal_packets_makes_no_channel_keep_keys() {
+    let (mut a, mut b) = warm_pair();
+    let seen = a.data(at(2), 50);
+    b.take(at(2), &seen, a.address).unwrap();
+    settle(at(30), &mut a, &mut b);
+    b.tick(at(30 + REST));
+    assert!(b.channel.rests());
+    let due = b.channel.next_timer();
+    let packet = a.data(at(300), 50);
+    for bit in 2..packet.len() * 8 {
+        // The phase of the next generation among them.
+        let mut forged = packet.clone();
+        forged[bit / 8] ^= 1 << (bit % 8);
+        assert!(b.take(at(300), &forged, a.address).is_err(), "bit {bit}");
+        assert!(b.channel.rests(), "bit {bit}");
+    }
+    let refused = b.take(at(300), &seen, a.address).unwrap_err();
+    assert_eq!(refused, Refused::Dropped(DropReason::Duplicate));
+    assert!(b.channel.rests(), "a packet that was seen");
+    assert_eq!(b.channel.next_timer(), due);
+    b.take(at(301), &packet, a.address).unwrap();
+    assert!(!b.channel.rests());
+}
