@@ -268,21 +268,17 @@ impl Channel {
     /// Why the packet is to be dropped. Nothing but a counter has changed then.
     pub(crate) fn open(&mut self, packet: &mut [u8]) -> Result<Opened, DropReason> {
         let was_frozen = self.keys.is_receiving_frozen();
-        let opened = self.open_new(packet);
-        if was_frozen && opened.is_err() {
-            // Who cannot seal a packet, or has only seen one, makes nobody hold keys.
-            self.keys.freeze_receiving();
-        }
-        opened
-    }
-
-    #[inline]
-    fn open_new(&mut self, packet: &mut [u8]) -> Result<Opened, DropReason> {
         let expected = self.replay.next();
-        let opened = self.keys.open(packet, self.ids.local.len(), expected)?;
-        if !self.replay.accept(opened.seq) {
-            return Err(DropReason::Duplicate);
-        }
+        let opened = match self.keys.open(packet, self.ids.local.len(), expected) {
+            Ok(opened) if self.replay.accept(opened.seq) => opened,
+            refused => {
+                // Who cannot seal a packet, or has only seen one, makes nobody hold keys.
+                if was_frozen {
+                    self.keys.freeze_receiving();
+                }
+                return Err(refused.err().unwrap_or(DropReason::Duplicate));
+            }
+        };
         Ok(Opened {
             seq: opened.seq,
             payload: opened.range(),

@@ -6,11 +6,16 @@ pub(crate) struct Rare<T>(Option<Box<T>>);
 
 impl<T> Default for Rare<T> {
     fn default() -> Self {
-        Self(None)
+        Self::new()
     }
 }
 
 impl<T> Rare<T> {
+    /// None yet.
+    pub(crate) const fn new() -> Self {
+        Self(None)
+    }
+
     #[inline]
     pub(crate) fn get(&self) -> Option<&T> {
         self.0.as_deref()

@@ -1,6 +1,7 @@
 //! Frames other than STREAM and DATAGRAM that wait to be sent.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::{Deref, DerefMut};
 
 use sss_wire::Code;
 
@@ -16,9 +17,16 @@ use crate::token::Topic;
 /// Refusals that are not acknowledged, at most. A peer that keeps to its credit cannot cause so many.
 const MAX_REFUSALS: usize = 65_536;
 
-/// Queues of what is to be sent before any STREAM frame (FRM-2), in the order in which it is.
+/// What is to be sent before any STREAM frame (FRM-2). It takes memory only while there is, or was of late, something.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox {
+pub(crate) struct Outbox(Rare<Queues>);
+
+/// What is in an outbox without memory.
+static NOTHING: Queues = Queues::new();
+
+/// Queues of what is to be sent, in the order in which it is.
+#[derive(Debug)]
+pub(crate) struct Queues {
     pub(crate) refusals: Refusals,
     /// Streams with RESET or STOP due. A stream is in it at most once.
     pub(crate) ends: KeyQueue,
@@ -31,9 +39,62 @@ pub(crate) struct Outbox {
     pub(crate) priorities: KeyQueue,
 }
 
+impl Deref for Outbox {
+    type Target = Queues;
+
+    #[inline]
+    fn deref(&self) -> &Queues {
+        self.0.get().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Outbox {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Queues {
+        self.0.make_with(Queues::new)
+    }
+}
+
 impl Outbox {
     /// Returns whether there is nothing to be sent.
+    #[inline]
     pub(crate) fn is_idle(&self) -> bool {
+        self.0.get().is_none_or(Queues::is_idle)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Gives back its memory, if nothing is under way.
+    pub(crate) fn rest(&mut self) {
+        self.0.rest(Queues::is_unused);
+    }
+}
+
+impl Queues {
+    const fn new() -> Self {
+        Self {
+            refusals: Refusals(Rare::new()),
+            ends: KeyQueue::new(),
+            watches: Questions::new(),
+            awaits: Questions::new(),
+            open_credits: KeyQueue::new(),
+            credits: KeyQueue::new(),
+            priorities: KeyQueue::new(),
+        }
+    }
+
+    fn is_unused(&self) -> bool {
+        let queues = [&self.ends, &self.open_credits, &self.credits, &self.priorities];
+        queues.into_iter().all(KeyQueue::is_empty)
+            && self.watches.is_unused()
+            && self.awaits.is_unused()
+            && self.refusals.is_unused()
+    }
+
+    #[inline]
+    fn is_idle(&self) -> bool {
         self.ends.is_empty()
             && self.credits.is_empty()
             && self.priorities.is_empty()
@@ -127,24 +188,6 @@ impl Outbox {
         };
         queue.push(key, |k| table.find(k).is_some_and(matters));
     }
-
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    /// Gives back spare memory.
-    pub(crate) fn rest(&mut self) {
-        let queues = [
-            &mut self.ends,
-            &mut self.open_credits,
-            &mut self.credits,
-            &mut self.priorities,
-        ];
-        queues.into_iter().for_each(KeyQueue::rest);
-        self.watches.rest();
-        self.awaits.rest();
-        self.refusals.rest();
-    }
 }
 
 /// Returns whether RESET or STOP can be sent.
@@ -214,9 +257,10 @@ impl Refusals {
         self.0.make().due.push_back(lsid);
     }
 
-    /// Gives back spare memory.
-    fn rest(&mut self) {
-        self.0.rest(|Refused { due, open }| due.is_empty() && open.is_empty());
+    /// Returns whether nothing is under way either.
+    fn is_unused(&self) -> bool {
+        let is_empty = |Refused { due, open }: &Refused| due.is_empty() && open.is_empty();
+        self.0.get().is_none_or(is_empty)
     }
 }
 

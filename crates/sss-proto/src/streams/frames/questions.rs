@@ -40,15 +40,24 @@ struct Answers {
 }
 
 impl Questions {
+    /// None.
+    pub(super) const fn new() -> Self {
+        Self {
+            due: KeyQueue::new(),
+            open: 0,
+            answers: Rare::new(),
+        }
+    }
+
     /// Returns whether there is nothing to be sent.
+    #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         (self.due.is_empty() || !self.may_ask()) && self.first_answer().is_none()
     }
 
-    /// Gives back spare memory.
-    pub(super) fn rest(&mut self) {
-        self.due.rest();
-        self.answers.rest(|answers| answers.due.is_empty());
+    /// Returns whether nothing is under way either.
+    pub(super) fn is_unused(&self) -> bool {
+        self.due.is_empty() && self.open == 0 && self.first_answer().is_none()
     }
 
     fn may_ask(&self) -> bool {
@@ -79,6 +88,7 @@ impl Questions {
     }
 
     /// The first answer to be sent.
+    #[inline]
     pub(super) fn first_answer(&self) -> Option<u64> {
         self.answers.get()?.due.front().copied()
     }

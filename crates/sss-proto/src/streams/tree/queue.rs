@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use crate::ids::StreamKey;
-use crate::rare::Rare;
 
 const SMALLEST: usize = 64;
 
@@ -11,73 +10,67 @@ const SMALLEST: usize = 64;
 /// is dropped when it comes to the front or when the queue has doubled, so that its length stays in
 /// proportion to the entries that matter.
 #[derive(Debug, Default)]
-pub(crate) struct KeyQueue(Rare<Entries>);
-
-#[derive(Debug, Default)]
-struct Entries {
+pub(crate) struct KeyQueue {
     keys: VecDeque<StreamKey>,
     compact_at: usize,
 }
 
 impl KeyQueue {
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.get().is_none_or(|entries| entries.keys.is_empty())
+    pub(crate) const fn new() -> Self {
+        Self {
+            keys: VecDeque::new(),
+            compact_at: 0,
+        }
     }
 
-    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     pub(crate) fn front(&self) -> Option<StreamKey> {
-        self.0.get()?.keys.front().copied()
+        self.keys.front().copied()
     }
 
     pub(crate) fn pop(&mut self) -> Option<StreamKey> {
-        self.0.get_mut()?.keys.pop_front()
+        self.keys.pop_front()
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0 = Rare::default();
+        self.keys.clear();
     }
 
     /// Gives back spare memory.
     pub(crate) fn rest(&mut self) {
-        self.0.rest(|entries| entries.keys.is_empty());
+        self.keys.shrink_to_fit();
     }
 
     /// Puts a key back that was just taken out.
     pub(crate) fn push_front(&mut self, key: StreamKey) {
-        self.0.make().keys.push_front(key);
+        self.keys.push_front(key);
     }
 
     /// Appends a key. `matters` tells which entries to keep.
     pub(crate) fn push(&mut self, key: StreamKey, matters: impl Fn(StreamKey) -> bool) {
-        let Entries { keys, compact_at } = self.0.make();
-        if keys.len() >= (*compact_at).max(SMALLEST) {
-            keys.retain(|k| matters(*k));
-            *compact_at = 2 * keys.len();
+        if self.keys.len() >= self.compact_at.max(SMALLEST) {
+            self.keys.retain(|k| matters(*k));
+            self.compact_at = 2 * self.keys.len();
         }
-        keys.push_back(key);
+        self.keys.push_back(key);
     }
 
     /// The entries, oldest first.
-    pub(crate) fn drain(mut self) -> impl Iterator<Item = StreamKey> {
-        self.0
-            .get_mut()
-            .map(|entries| std::mem::take(&mut entries.keys))
-            .into_iter()
-            .flatten()
+    pub(crate) fn drain(self) -> impl Iterator<Item = StreamKey> {
+        self.keys.into_iter()
     }
 }
 
 #[cfg(test)]
 impl KeyQueue {
     pub(crate) fn len(&self) -> usize {
-        self.0.get().map_or(0, |entries| entries.keys.len())
+        self.keys.len()
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = StreamKey> {
-        self.0
-            .get()
-            .into_iter()
-            .flat_map(|entries| entries.keys.iter().copied())
+        self.keys.iter().copied()
     }
 }
