@@ -135,6 +135,7 @@ const MODULES: &[(&str, Layers)] = &[
                 "streams::frames::subject",
                 "streams::reading",
                 "streams::report",
+                "streams::rest",
                 "streams::writing",
             ],
             &["streams::frames::segment", "streams::messages::incoming"],

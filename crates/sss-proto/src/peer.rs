@@ -46,7 +46,7 @@ use crate::ids::{PeerId, StreamId, StreamKey, TreeId};
 use crate::io::{Datagram, Event, LinkStatus, Transmit, TransmitBuf};
 use crate::negotiation::{HelloAnswer, Proven};
 use crate::route::Route;
-use crate::streams::{StreamEvent, Streams};
+use crate::streams::{self, StreamEvent, Streams};
 use crate::time::{Earliest, Instant};
 use crate::token::Token;
 use dispatch::{Dispatch, Dispatched};
@@ -219,7 +219,7 @@ impl Peer {
 
     /// Gives back spare memory.
     fn rest(&mut self) {
-        self.streams.rest();
+        streams::rest::rest(&mut self.streams);
         self.transport.fates.shrink_to_fit();
         self.events.shrink_to_fit();
     }

@@ -34,6 +34,7 @@ mod life;
 mod messages;
 mod reading;
 mod report;
+pub(crate) mod rest;
 mod schedule;
 mod tree;
 mod writing;
@@ -75,9 +76,8 @@ use crate::time::Instant;
 use crate::token::Token;
 use frames::delivery::Item;
 use frames::draft::Draft;
-use frames::fill;
 pub(crate) use frames::fill::Length;
-use frames::priority;
+use frames::{fill, priority};
 use life::{Life, cause};
 use messages::{incoming, outgoing};
 use report::{delivery, info};
@@ -534,13 +534,6 @@ impl Streams {
     #[inline]
     pub(crate) fn next_event(&mut self) -> Option<StreamEvent> {
         self.life.events.next(&self.life.tree.table)
-    }
-
-    /// Gives back spare memory: nothing moves. Takes no time for streams that there are.
-    pub(crate) fn rest(&mut self) {
-        self.life.rest();
-        self.answers.shrink_to_fit();
-        self.announced = Vec::new();
     }
 
     /// Returns how many streams there are, the root not counted.

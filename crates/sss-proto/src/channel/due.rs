@@ -28,29 +28,8 @@ impl Channel {
         next.add(self.paths.next_timer());
         next.add(self.flight.mtu.next_timer());
         next.add(self.keys.next_timer());
-        next.add(self.rest_time());
+        next.add(rest_time(self));
         next.get()
-    }
-
-    /// Returns when what can be made again is given back, if something is there.
-    fn rest_time(&self) -> Option<Instant> {
-        (!self.keys.is_frozen()).then(|| self.liveness.rest_time())
-    }
-
-    /// Gives back what can be made again, if nothing was sent or heard for long enough: keys as they are used, and
-    /// spare memory. Returns whether it was given back.
-    pub(crate) fn rest(&mut self, now: Instant) -> bool {
-        let is_due = self.rest_time().is_some_and(|at| now >= at);
-        if is_due {
-            self.keys.freeze();
-            self.flight.shrink();
-        }
-        is_due
-    }
-
-    /// Returns whether it rests: the next packet makes what it needs.
-    pub(crate) fn rests(&self) -> bool {
-        self.keys.is_frozen()
     }
 
     /// Returns when something is to be declared lost, or else the peer to be probed.
@@ -101,4 +80,25 @@ impl Channel {
             false => TimerEvent::None,
         }
     }
+}
+
+/// Returns when what can be made again is given back, if something is there.
+fn rest_time(channel: &Channel) -> Option<Instant> {
+    (!rests(channel)).then(|| channel.liveness.rest_time())
+}
+
+/// Gives back what a channel can make again, if nothing was sent or heard for long enough: keys as they are used, and
+/// spare memory. Returns whether it was given back.
+pub(crate) fn rest(channel: &mut Channel, now: Instant) -> bool {
+    let is_due = rest_time(channel).is_some_and(|at| now >= at);
+    if is_due {
+        channel.keys.freeze();
+        channel.flight.shrink();
+    }
+    is_due
+}
+
+/// Returns whether a channel rests: the next packet makes what it needs.
+pub(crate) fn rests(channel: &Channel) -> bool {
+    channel.keys.is_frozen()
 }

@@ -42,7 +42,7 @@ impl Ids {
     }
 }
 
-/// What a channel draws at random. It is seldom, so that only the seed is kept: a generator is twenty times as large.
+/// Draws of a channel at random. It is seldom, so that only the seed is kept: a generator is twenty times as large.
 pub(super) struct Draws {
     seed: u64,
     drawn: u64,

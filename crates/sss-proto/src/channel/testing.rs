@@ -304,7 +304,7 @@ impl End {
             return TimerEvent::None;
         }
         let event = self.channel.on_timer(now, &mut self.fates);
-        self.channel.rest(now);
+        super::rest(&mut self.channel, now);
         assert!(
             self.channel.next_timer().is_none_or(|due| due > now),
             "a timer never stays due"

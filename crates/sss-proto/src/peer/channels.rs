@@ -9,7 +9,7 @@ use sss_wire::{ChannelId, Code};
 use super::acceptance::Acceptance;
 use super::names::Name;
 use super::standby::Standby;
-use crate::channel::{Channel, Counters, Fate, Path, hand_on};
+use crate::channel::{self, Channel, Counters, Fate, Path, hand_on};
 use crate::local_host::EndedTree;
 use crate::role::Role;
 use crate::route::{Route, RouteClass};
@@ -144,8 +144,11 @@ impl TreeChannels {
     /// Gives back what the channels can make again, of those on which nothing moves; returns whether the last has done
     /// so.
     pub(super) fn rest(&mut self, now: Instant) -> bool {
-        let rested = self.list.iter_mut().fold(false, |any, c| c.channel.rest(now) || any);
-        rested && self.list.iter().all(|c| c.channel.rests())
+        let rested = self
+            .list
+            .iter_mut()
+            .filter_map(|c| channel::rest(&mut c.channel, now).then_some(()));
+        rested.count() > 0 && self.list.iter().all(|c| channel::rests(&c.channel))
     }
 
     /// The channels that neither side has ended.

@@ -59,7 +59,10 @@ impl Peer {
 
     /// Returns whether it has given back what it can make again.
     pub(crate) fn rests(&self) -> bool {
-        self.transport.channels.iter().all(|c| c.channel.rests())
+        self.transport
+            .channels
+            .iter()
+            .all(|c| crate::channel::rests(&c.channel))
     }
 
     pub(crate) fn open_channels(&self) -> usize {

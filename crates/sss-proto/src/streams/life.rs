@@ -94,18 +94,6 @@ impl Life {
         }
     }
 
-    /// Gives back spare memory.
-    pub(super) fn rest(&mut self) {
-        self.events.rest();
-        self.outbox.rest();
-        self.scheduler.rest();
-        self.flow.rest();
-        self.pool.rest();
-        self.ledger.rest();
-        self.tree.rest();
-        self.incoming.shrink_to_fit();
-    }
-
     /// Opens a stream for the application, which holds it. It is announced with its first data, or alone.
     pub(super) fn open(&mut self, mut node: Node) -> StreamKey {
         node.set(Flags::HELD);

@@ -22,7 +22,7 @@ fn rest(net: &mut Net) {
     }
 }
 
-/// What comes next on a stream.
+/// Reads what comes next on a stream.
 fn heard(net: &mut Net, n: usize, stream: StreamId) -> Bytes {
     let now = net.now;
     match net.host(n).stream(stream).poll_read(now, 100) {

@@ -17,11 +17,12 @@ use crate::token::Topic;
 /// Refusals that are not acknowledged, at most. A peer that keeps to its credit cannot cause so many.
 const MAX_REFUSALS: usize = 65_536;
 
-/// What is to be sent before any STREAM frame (FRM-2). It takes memory only while there is, or was of late, something.
+/// Frames that are to be sent before any STREAM frame (FRM-2). It takes memory only while there is, or was of late,
+/// something.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox(Rare<Queues>);
 
-/// What is in an outbox without memory.
+/// Contents of an outbox without memory.
 static NOTHING: Queues = Queues::new();
 
 /// Queues of what is to be sent, in the order in which it is.

@@ -18,7 +18,6 @@ use crate::error::ProtocolError;
 use crate::ids::{DatagramId, StreamKey};
 use crate::interest::Interest;
 use crate::io::DatagramFate;
-use crate::rare::Rare;
 use crate::streams::data::half::SEND_AHEAD;
 use crate::streams::data::pool::Pool;
 use crate::streams::data::recv_buf::SLICE_FROM;
@@ -75,44 +74,22 @@ impl Arriving {
 /// The datagrams of one peer's streams.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    present: Rare<Present>,
-    seed: u64,
-    /// Datagrams of the peer that wait for the budget.
-    waiting: KeyQueue,
-    /// True if the first of these may find room now.
-    grant_due: bool,
-    limits: Limits,
-    /// True if a datagram was abandoned before anything of it was sent.
-    missed: bool,
-    next_id: u64,
-    pub(crate) stats: DatagramStats,
-}
-
-/// The datagrams that are there.
-#[derive(Debug)]
-struct Present {
     /// Datagrams of this host that are nodes of the tree, by slot. Never iterated.
     sending: HashMap<u32, Message, FixedState>,
     /// Datagrams that left without state and whose fate was asked for.
     flying: BTreeSet<u64>,
     /// Datagrams of the peer that are nodes of the tree, by slot. Never iterated.
     arriving: HashMap<u32, Arriving, FixedState>,
+    /// Those of them that wait for the budget.
+    waiting: KeyQueue,
+    /// True if the first of these may find room now.
+    grant_due: bool,
     deadlines: Deadlines,
-}
-
-impl Present {
-    fn new(seed: u64) -> Self {
-        Self {
-            sending: HashMap::with_hasher(FixedState::with_seed(seed)),
-            flying: BTreeSet::new(),
-            arriving: HashMap::with_hasher(FixedState::with_seed(seed)),
-            deadlines: Deadlines::default(),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.sending.is_empty() && self.flying.is_empty() && self.arriving.is_empty()
-    }
+    limits: Limits,
+    /// True if a datagram was abandoned before anything of it was sent.
+    missed: bool,
+    next_id: u64,
+    pub(crate) stats: DatagramStats,
 }
 
 /// Bounds of datagrams.
@@ -150,10 +127,12 @@ impl Ledger {
     pub(crate) fn new(config: &WindowConfig, seed: u64) -> Self {
         let own_max = config.max_message.min(MAX_MESSAGE);
         Self {
-            present: Rare::default(),
-            seed,
+            sending: HashMap::with_hasher(FixedState::with_seed(seed)),
+            flying: BTreeSet::new(),
+            arriving: HashMap::with_hasher(FixedState::with_seed(seed)),
             waiting: KeyQueue::default(),
             grant_due: false,
+            deadlines: Deadlines::default(),
             limits: Limits {
                 peer_max: None,
                 own_max,
@@ -168,32 +147,6 @@ impl Ledger {
             next_id: 0,
             stats: DatagramStats::default(),
         }
-    }
-
-    /// Gives back spare memory.
-    pub(crate) fn rest(&mut self) {
-        self.present.rest(Present::is_empty);
-        self.waiting.rest();
-    }
-
-    fn make(&mut self) -> &mut Present {
-        let seed = self.seed;
-        self.present.make_with(|| Present::new(seed))
-    }
-
-    #[inline]
-    fn sent(&self, index: u32) -> Option<&Message> {
-        self.present.get()?.sending.get(&index)
-    }
-
-    #[inline]
-    fn sent_mut(&mut self, index: u32) -> Option<&mut Message> {
-        self.present.get_mut()?.sending.get_mut(&index)
-    }
-
-    #[inline]
-    fn arriving(&mut self, index: u32) -> Option<&mut Arriving> {
-        self.present.get_mut()?.arriving.get_mut(&index)
     }
 
     /// The largest datagram that the peer takes, from its SETTINGS.
@@ -215,7 +168,7 @@ impl Ledger {
     /// Returns whether more is left of a best-effort datagram than can leave before it is too late; of one that has not
     /// begun, a round trip before that: something may be lost.
     pub(crate) fn is_hopeless(&self, index: u32, left: u64, (deadline, has_begun): (Instant, bool)) -> bool {
-        let is_reliable = self.sent(index).is_none_or(|message| message.is_reliable);
+        let is_reliable = self.sending.get(&index).is_none_or(|message| message.is_reliable);
         let Some(outlook) = self.limits.outlook.as_ref().filter(|_| !is_reliable) else {
             return false;
         };
@@ -246,12 +199,10 @@ impl Ledger {
 
     /// The channel has ended: so have the datagrams that are in no tree any more.
     pub(crate) fn fail(&mut self, events: &mut Events) {
-        if let Some(present) = self.present.get_mut() {
-            for id in std::mem::take(&mut present.flying) {
-                events.settled(DatagramId(id), DatagramFate::ChannelLost);
-            }
-            present.deadlines.clear();
+        for id in std::mem::take(&mut self.flying) {
+            events.settled(DatagramId(id), DatagramFate::ChannelLost);
         }
+        self.deadlines.clear();
         self.waiting.clear();
         self.grant_due = false;
     }
@@ -260,15 +211,9 @@ impl Ledger {
     /// the peer, what was charged for its opening, and for its data if that did not arrive. One that has arrived goes
     /// on costing something, as long as it waits.
     pub(crate) fn forget(&mut self, table: &mut Table, events: &mut Events, flow: &mut Flow, index: u32) -> (u32, u64) {
-        if let Some(present) = self.present.get_mut() {
-            present.sending.remove(&index);
-        }
+        self.sending.remove(&index);
         self.end_arriving(table, events, index);
-        let arriving = self
-            .present
-            .get_mut()
-            .and_then(|present| present.arriving.remove(&index));
-        let Some(Arriving { debt, .. }) = arriving else {
+        let Some(Arriving { debt, .. }) = self.arriving.remove(&index) else {
             return (index, 0);
         };
         let Some(debt) = debt else {
@@ -314,33 +259,32 @@ impl Ledger {
             is_settled: false,
             is_overdue: false,
         };
-        self.make().sending.insert(index, message);
+        self.sending.insert(index, message);
     }
 
     /// STR-35
     pub(crate) fn set_deadline(&mut self, now: Instant, table: &Table, index: u32, options: &DatagramOptions) {
         let lifetime = (!options.reliable).then_some(DATAGRAM_LIFETIME);
         if let Some(time) = options.deadline.or(lifetime) {
-            let Present { sending, deadlines, .. } = self.make();
+            let sending = &self.sending;
             let matters = |key| is_unsettled(sending, table, key);
-            deadlines.push(now + time, table.key(index), matters);
+            self.deadlines.push(now + time, table.key(index), matters);
         }
     }
 
     /// Returns when the first deadline is so near that what is sent then comes too late.
     pub(crate) fn next_timer(&mut self, table: &Table) -> Option<Instant> {
-        let Present { sending, deadlines, .. } = self.present.get_mut()?;
-        let first = deadlines.first(|key| is_unsettled(sending, table, key))?;
+        let sending = &self.sending;
+        let first = self.deadlines.first(|key| is_unsettled(sending, table, key))?;
         Some(first - self.limits.one_way)
     }
 
     /// Takes the next datagram whose time is over.
     pub(crate) fn pop_overdue(&mut self, now: Instant, table: &Table) -> Option<u32> {
         loop {
-            let one_way = self.limits.one_way;
-            let key = self.present.get_mut()?.deadlines.pop_due(now, one_way)?;
+            let key = self.deadlines.pop_due(now, self.limits.one_way)?;
             if let Some(index) = table.find(key)
-                && let Some(message) = self.sent_mut(index)
+                && let Some(message) = self.sending.get_mut(&index)
             {
                 message.is_overdue = true;
                 return Some(index);
@@ -349,7 +293,7 @@ impl Ledger {
     }
 
     pub(crate) fn is_overdue(&self, index: u32) -> bool {
-        self.sent(index).is_some_and(|m| m.is_overdue)
+        self.sending.get(&index).is_some_and(|m| m.is_overdue)
     }
 
     /// A datagram was given up because of its deadline.
@@ -360,13 +304,13 @@ impl Ledger {
 
     /// Returns whether a datagram may go without state, as far as that does not depend on its size (STR-32).
     pub(crate) fn may_go_stateless(&self, index: u32) -> bool {
-        let is_reliable = self.sent(index).is_none_or(|m| m.is_reliable);
+        let is_reliable = self.sending.get(&index).is_none_or(|m| m.is_reliable);
         !is_reliable && self.limits.loss <= MAX_LOSS
     }
 
     /// The size of a datagram of this host.
     pub(crate) fn size(&self, index: u32) -> u64 {
-        self.sent(index).map_or(0, |m| m.size)
+        self.sending.get(&index).map_or(0, |m| m.size)
     }
 
     /// A datagram went without state: nothing that is sent later on its stream may say that it will not come (STR-71).
@@ -376,22 +320,18 @@ impl Ledger {
         let parent = table[index].place.parent;
         let mailbox = table[parent].mailbox();
         let is_counted = mailbox.map(|m| m.flying = m.flying.saturating_add(1)).is_some();
-        let Some(message) = self
-            .present
-            .get_mut()
-            .and_then(|present| present.sending.remove(&index))
-        else {
+        let Some(message) = self.sending.remove(&index) else {
             return (is_counted, None);
         };
         let tracked = message.is_tracked.then_some(message.id);
-        self.make().flying.extend(tracked);
+        self.flying.extend(tracked);
         give_back_room(table, events, index, message.queued);
         (is_counted, tracked)
     }
 
     /// The packet with a datagram that went without state was acknowledged or lost.
     pub(crate) fn on_flown(&mut self, events: &mut Events, id: u64, fate: DatagramFate) {
-        if self.present.get_mut().is_some_and(|present| present.flying.remove(&id)) {
+        if self.flying.remove(&id) {
             events.settled(DatagramId(id), fate);
         }
     }
@@ -404,7 +344,7 @@ impl Ledger {
 
     /// So much of a datagram is queued no more.
     pub(crate) fn unqueue(&mut self, table: &mut Table, events: &mut Events, index: u32, amount: u64) {
-        if let Some(message) = self.sent_mut(index) {
+        if let Some(message) = self.sending.get_mut(&index) {
             message.queued = message.queued.saturating_sub(amount);
             give_back_room(table, events, index, amount);
         }
@@ -412,7 +352,7 @@ impl Ledger {
 
     /// The fate of a datagram is known. Returns whether it was not known before.
     pub(crate) fn settle(&mut self, table: &mut Table, events: &mut Events, index: u32, fate: DatagramFate) -> bool {
-        let message = self.sent_mut(index);
+        let message = self.sending.get_mut(&index);
         let Some(message) = message.filter(|m| !m.is_settled) else {
             return false;
         };
@@ -477,12 +417,12 @@ impl Ledger {
             is_coming: false,
             debt: Some(debt),
         };
-        self.make().arriving.insert(index, arriving);
+        self.arriving.insert(index, arriving);
     }
 
     /// Keeps back the end, from whoever waits for datagrams on the parent, until this one is there (STR-72).
     pub(crate) fn expect(&mut self, table: &mut Table, index: u32) {
-        if let Some(arriving) = self.arriving(index) {
+        if let Some(arriving) = self.arriving.get_mut(&index) {
             arriving.is_coming = true;
             let parent = table[index].place.parent;
             table[parent].extras_mut().mailbox_mut().arriving += 1;
@@ -491,7 +431,7 @@ impl Ledger {
 
     /// A datagram of the peer has arrived whole, or never will.
     pub(crate) fn end_arriving(&mut self, table: &mut Table, events: &mut Events, index: u32) {
-        let arriving = self.arriving(index);
+        let arriving = self.arriving.get_mut(&index);
         let was_coming = arriving.is_some_and(|a| std::mem::take(&mut a.is_coming));
         let parent = table[index].place.parent;
         if was_coming && let Some(mailbox) = table[parent].mailbox() {
@@ -506,8 +446,7 @@ impl Ledger {
     /// If the peer broke a rule.
     pub(crate) fn check(&self, table: &Table, index: u32, end: u64, is_final: bool) -> Result<(), ProtocolError> {
         // Nothing comes back on a datagram of this host.
-        let arriving = self.present.get().and_then(|present| present.arriving.get(&index));
-        let size = arriving.map_or(0, |a| a.size);
+        let size = self.arriving.get(&index).map_or(0, |a| a.size);
         if end > size || (is_final && end < size) {
             return Err(ProtocolError::new(
                 Code::FINAL_SIZE,
@@ -522,7 +461,7 @@ impl Ledger {
 
     /// All of a datagram stream is there: it goes into the mailbox of its parent.
     pub(crate) fn deliver(&mut self, table: &mut Table, events: &mut Events, index: u32, bytes: Bytes) {
-        let arriving = self.arriving(index);
+        let arriving = self.arriving.get_mut(&index);
         let mut debt = arriving.and_then(|a| a.debt.take()).unwrap_or_default();
         debt.charge += QUEUE_COST as u64;
         let parent = table[index].place.parent;
@@ -584,11 +523,7 @@ impl Ledger {
     /// Gives a datagram what it lacks of credit. Returns `None` if the budget has no room, else whether it got
     /// something.
     pub(crate) fn grant(&mut self, table: &mut Table, flow: &mut Flow, index: u32) -> Option<bool> {
-        let arriving = self
-            .present
-            .get_mut()
-            .and_then(|present| present.arriving.get_mut(&index));
-        let Some((size, debt)) = arriving.and_then(Arriving::owing) else {
+        let Some((size, debt)) = self.arriving.get_mut(&index).and_then(Arriving::owing) else {
             return Some(false);
         };
         let rest = size.saturating_sub(debt.charge);
@@ -604,7 +539,7 @@ impl Ledger {
     /// A datagram is discarded: what it had of the budget is free. What it was charged comes back when it is retired
     /// (STR-57).
     pub(crate) fn give_up_grant(&mut self, flow: &mut Flow, index: u32) {
-        if let Some((_, debt)) = self.arriving(index).and_then(Arriving::owing) {
+        if let Some((_, debt)) = self.arriving.get_mut(&index).and_then(Arriving::owing) {
             let granted = std::mem::take(&mut debt.granted);
             self.free_grant(flow, granted);
         }
@@ -656,6 +591,7 @@ impl Ledger {
 
     /// Returns whether nothing is under way or waits for the application.
     pub(crate) fn is_unused(&self) -> bool {
-        self.present.get().is_none_or(Present::is_empty) && (self.limits.spent, self.limits.stateless) == (0, 0)
+        let nodes = self.sending.len() + self.arriving.len() + self.flying.len();
+        nodes == 0 && (self.limits.spent, self.limits.stateless) == (0, 0)
     }
 }
