@@ -219,7 +219,7 @@ impl Peer {
 
     /// Gives back spare memory.
     fn rest(&mut self) {
-        streams::rest::rest(&mut self.streams);
+        streams::rest(&mut self.streams);
         self.transport.fates.shrink_to_fit();
         self.events.shrink_to_fit();
     }

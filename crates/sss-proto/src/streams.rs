@@ -34,7 +34,7 @@ mod life;
 mod messages;
 mod reading;
 mod report;
-pub(crate) mod rest;
+mod rest;
 mod schedule;
 mod tree;
 mod writing;
@@ -70,7 +70,6 @@ use crate::ids::{DatagramId, StreamId, StreamKey};
 use crate::interest::Interest;
 use crate::packet::PacketWriter;
 use crate::padding::Padding;
-use crate::refusal::Refusal;
 use crate::role::Role;
 use crate::time::Instant;
 use crate::token::Token;
@@ -347,7 +346,7 @@ impl Streams {
     /// Ends the direction at once.
     pub(crate) fn reset(&mut self, key: StreamKey, code: Code, reason: &str) {
         if let Some(index) = self.life.tree.held(key) {
-            let ending = Ending::new(own_code(code, Code::DROPPED), reason);
+            let ending = Ending::new(cause::own_code(code, Code::DROPPED), reason);
             self.life.abort(index, Cause::Own, ending);
         }
     }
@@ -356,7 +355,7 @@ impl Streams {
     pub(crate) fn reset_tree(&mut self, key: StreamKey, code: Code, reason: &str) {
         let index = self.life.tree.held(key).filter(|_| self.life.failed.is_none());
         if let Some(index) = index {
-            let ending = Ending::new(own_code(code, Code::DROPPED), reason);
+            let ending = Ending::new(cause::own_code(code, Code::DROPPED), reason);
             self.life.reset_tree(index, ending, false);
         }
     }
@@ -405,7 +404,8 @@ impl Streams {
     /// The application wants no more of a stream.
     pub(crate) fn stop(&mut self, key: StreamKey, code: Code, reason: &str) {
         if let Some(index) = self.life.tree.held(key) {
-            self.life.stop(index, Ending::new(own_code(code, Code::UNREAD), reason));
+            self.life
+                .stop(index, Ending::new(cause::own_code(code, Code::UNREAD), reason));
         }
     }
 
@@ -591,12 +591,12 @@ impl Streams {
     }
 }
 
+/// Gives back spare memory.
+pub(crate) fn rest(streams: &mut Streams) {
+    rest::rest(&mut streams.life);
+}
+
 /// Says whether a channel has not ended.
 fn check(failed: Option<&CloseReason>) -> Result<(), CloseReason> {
     failed.cloned().map_or(Ok(()), Err)
-}
-
-/// Codes of refusal may only come from the protocol itself: PARENT_GONE takes back what was charged.
-fn own_code(code: Code, instead: Code) -> Code {
-    Refusal::from_code(code).map_or(code, |_| instead)
 }

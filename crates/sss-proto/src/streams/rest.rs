@@ -1,10 +1,9 @@
 //! Memory that is given back when nothing moves.
 
-use super::Streams;
+use super::life::Life;
 
 /// Gives back spare memory. Takes no time for streams that there are.
-pub(crate) fn rest(streams: &mut Streams) {
-    let life = &mut streams.life;
+pub(super) fn rest(life: &mut Life) {
     life.events.rest();
     life.outbox.rest();
     life.scheduler.rest();
@@ -12,6 +11,4 @@ pub(crate) fn rest(streams: &mut Streams) {
     life.pool.rest();
     life.tree.rest();
     life.incoming.shrink_to_fit();
-    streams.answers.shrink_to_fit();
-    streams.announced = Vec::new();
 }

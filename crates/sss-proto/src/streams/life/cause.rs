@@ -184,3 +184,8 @@ pub(crate) fn tree_ending(table: &Table, index: u32) -> Option<(Code, String)> {
 pub(crate) fn tree_code(table: &Table, index: u32) -> Option<Code> {
     reset_with_tree(table, index).map(|tree| tree.ending.code)
 }
+
+/// Codes of refusal may only come from the protocol itself: PARENT_GONE takes back what was charged.
+pub(crate) fn own_code(code: Code, instead: Code) -> Code {
+    crate::refusal::Refusal::from_code(code).map_or(code, |_| instead)
+}
