@@ -194,11 +194,8 @@ impl Initiation {
     pub(crate) fn next(&self, now: Instant, config: &Config, rng: &mut dyn Rng) -> Result<Self, NegotiationError> {
         let mut next = Self::new(now, &self.eid, self.routes.clone(), self.schedule, config, rng)?;
         next.deadline = self.deadline;
-        next.sought = Sought {
-            since: self.sought.since,
-            answered: self.answered(),
-            introduced: None,
-        };
+        next.sought.since = self.sought.since;
+        next.sought.answered = self.answered();
         Ok(next)
     }
 
@@ -273,10 +270,8 @@ impl Initiation {
     }
 
     fn version_deadline(&self) -> Instant {
-        match self.foreign_versions {
-            Some(_) => self.began + VERSION_GRACE,
-            None => self.deadline,
-        }
+        let foreign = self.foreign_versions.as_ref();
+        foreign.map_or(self.deadline, |_| self.began + VERSION_GRACE)
     }
 
     /// Returns whether the packet of this stage was sent more than once.

@@ -107,10 +107,8 @@ impl Attempt {
 
     /// This attempt, or the one before.
     fn named(&self, attempt: &[u8; 8]) -> Option<&Self> {
-        if self.name() == attempt {
-            return Some(self);
-        }
-        self.earlier.as_ref()?.named(attempt)
+        let this = (self.name() == attempt).then_some(self);
+        this.or_else(|| self.earlier.as_ref()?.named(attempt))
     }
 
     /// Returns what INITIATE says of the one before.
