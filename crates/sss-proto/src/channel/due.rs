@@ -93,7 +93,7 @@ pub(crate) fn rest(channel: &mut Channel, now: Instant) -> bool {
     let is_due = rest_time(channel).is_some_and(|at| now >= at);
     if is_due {
         channel.keys.freeze();
-        channel.flight.shrink();
+        channel.flight.rest();
     }
     is_due
 }

@@ -242,11 +242,17 @@ impl Flight {
         self.ecn.restart();
     }
 
+    /// Gives spare memory back. What is known of losses stays: an acknowledgement that is late may refute them.
+    pub(super) fn rest(&mut self) {
+        self.sent.shrink();
+        self.recovery.loss.rest();
+        self.flow.controller.get_mut().shrink();
+    }
+
     /// Gives memory back that a busy time needed.
     pub(super) fn shrink(&mut self) {
-        self.sent.shrink();
+        self.rest();
         self.recovery.loss.shrink();
-        self.flow.controller.get_mut().shrink();
     }
 }
 

@@ -222,6 +222,22 @@ impl Keys {
         self.update(seq);
     }
 
+    /// Returns how many keys are there that can be made again.
+    #[cfg(test)]
+    pub(super) fn made(&self) -> usize {
+        let sending = [self.send.header.is_frozen(), self.send.key.is_frozen()];
+        let receiving = self.receive.iter().flat_map(|r| {
+            let others = r.next.iter().chain(r.previous.iter().map(|p| &p.key));
+            let others = others.map(|key| key.is_frozen());
+            others.chain([r.header.is_frozen(), r.key.is_frozen()])
+        });
+        sending
+            .into_iter()
+            .chain(receiving)
+            .filter(|is_frozen| !is_frozen)
+            .count()
+    }
+
     #[cfg(test)]
     pub(super) fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;

@@ -259,6 +259,11 @@ impl LossDetector {
         };
     }
 
+    /// Gives spare memory back, and forgets nothing.
+    pub(super) fn rest(&mut self) {
+        self.remembered.shrink_to_fit();
+    }
+
     /// Gives memory back that a busy time needed.
     pub(super) fn shrink(&mut self) {
         self.remembered.truncate(IDLE_REMEMBERED);

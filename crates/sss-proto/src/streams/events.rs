@@ -64,3 +64,11 @@ impl Events {
         }
     }
 }
+
+#[cfg(test)]
+impl Events {
+    /// Returns how much of what it takes a rest may give back.
+    pub(crate) fn spare(&self) -> usize {
+        self.queue.capacity()
+    }
+}

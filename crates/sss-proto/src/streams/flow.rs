@@ -92,9 +92,13 @@ impl Flow {
         self.windows.now = now;
     }
 
-    /// Gives back spare memory.
-    pub(super) fn rest(&mut self) {
+    /// Gives back spare memory. If there are no `streams`, what waits for the peer to hear of them are keys of those
+    /// that are gone.
+    pub(super) fn rest(&mut self, streams: bool) {
         self.openers.rest();
+        if !streams {
+            self.untold.clear();
+        }
         self.untold.rest();
     }
 
@@ -545,5 +549,13 @@ impl Flow {
 
     pub(super) fn peer_streams(&self) -> u64 {
         self.streams.count()
+    }
+}
+
+#[cfg(test)]
+impl Flow {
+    /// Returns how much of what it takes a rest may give back.
+    pub(crate) fn spare(&self) -> usize {
+        self.openers.spare() + self.untold.spare()
     }
 }

@@ -7,8 +7,22 @@ pub(super) fn rest(life: &mut Life) {
     life.events.rest();
     life.outbox.rest();
     life.scheduler.rest();
-    life.flow.rest();
+    life.flow.rest(life.tree.table.len() > 1);
     life.pool.rest();
     life.tree.rest();
     life.incoming.shrink_to_fit();
+}
+
+/// Bytes, or numbers of what there is room for, of all that a rest gives back.
+#[cfg(test)]
+pub(in crate::streams) fn spare(life: &Life) -> [(&'static str, usize); 7] {
+    [
+        ("events", life.events.spare()),
+        ("outbox", life.outbox.spare()),
+        ("scheduler", life.scheduler.spare()),
+        ("flow", life.flow.spare()),
+        ("pool", life.pool.spare()),
+        ("table", life.tree.table.memory() + life.tree.lsids.memory()),
+        ("incoming", life.incoming.capacity()),
+    ]
 }

@@ -333,4 +333,12 @@ impl Scheduler {
 }
 
 #[cfg(test)]
+impl Scheduler {
+    /// Returns how much of what it takes a rest may give back.
+    pub(crate) fn spare(&self) -> usize {
+        self.rings.spare()
+    }
+}
+
+#[cfg(test)]
 mod tests;

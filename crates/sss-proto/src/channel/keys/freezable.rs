@@ -33,6 +33,11 @@ impl FreezableKey {
     pub(super) fn freeze(&mut self) {
         self.made = None;
     }
+
+    #[cfg(test)]
+    pub(super) fn is_frozen(&self) -> bool {
+        self.made.is_none()
+    }
 }
 
 impl FreezableHeader {

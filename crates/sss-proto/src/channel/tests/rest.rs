@@ -4,6 +4,7 @@ use sss_wire::Code;
 use sss_wire::frame::Frame;
 
 use super::*;
+use crate::channel::keys::Limits;
 use crate::channel::rests;
 use crate::channel::testing::{Refused, close, warm_pair};
 use crate::error::DropReason;
@@ -45,6 +46,7 @@ fn a_channel_that_rests_keeps_no_expanded_keys() {
     let (a, b, _) = resting_pair();
     for end in [&a, &b] {
         assert!(end.channel.keys.is_frozen());
+        assert_eq!(end.channel.keys.made(), 0);
         assert!(
             end.channel.flight.sent.room() <= 2,
             "what acknowledges need not be acknowledged"
@@ -170,4 +172,86 @@ fn who_cannot_seal_packets_makes_no_channel_keep_keys() {
     assert_eq!(b.channel.next_timer(), due);
     b.take(at(301), &packet, a.address).unwrap();
     assert!(!rests(&b.channel));
+}
+
+// spec: PRT-8
+#[test]
+fn a_channel_that_rests_keeps_no_keys_of_other_generations_either() {
+    let (mut a, mut b) = warm_pair();
+    let late = a.data(at(2), 50);
+    let next = a.channel.flight.sent.next();
+    a.channel.keys.update_now(next);
+    let packet = a.data(at(2), 50);
+    b.take(at(2), &packet, a.address).unwrap();
+    b.take(at(2), &late, a.address).unwrap();
+    let next = a.channel.flight.sent.next();
+    a.channel.keys.update_now(next);
+    let mut forged = a.data(at(2), 50);
+    *forged.last_mut().unwrap() ^= 1;
+    b.take(at(2), &forged, a.address).unwrap_err();
+    assert_eq!(
+        b.channel.keys.made(),
+        6,
+        "headers, keys, and those of the generations before and after"
+    );
+    b.channel.keys.freeze();
+    assert_eq!(b.channel.keys.made(), 0);
+}
+
+// spec: PRT-9
+#[test]
+fn forgeries_that_reach_a_channel_that_rests_are_counted() {
+    let (mut a, mut b, now) = resting_pair();
+    b.channel.keys.set_limits(Limits {
+        update: 1000,
+        seal: 1000,
+        fail: 50,
+    });
+    let mut packet = a.data(at(now), 50);
+    *packet.last_mut().unwrap() ^= 1;
+    for _ in 0..50 {
+        assert_ne!(b.tick(at(now)), TimerEvent::KeysUsedUp);
+        b.take(at(now), &packet, a.address).unwrap_err();
+    }
+    assert_eq!(b.tick(at(now)), TimerEvent::KeysUsedUp);
+}
+
+// spec: REC-3
+#[test]
+fn losses_can_be_refuted_after_a_rest() {
+    const LATE: usize = 100;
+    let (mut a, mut b) = warm_pair();
+    let late: Vec<_> = (0..LATE).map(|_| a.data(at(2), 20)).collect();
+    for _ in 0..6 {
+        let packet = a.data(at(2), 20);
+        b.take(at(7), &packet, a.address).unwrap();
+    }
+    settle(at(7), &mut a, &mut b);
+    let lost = a.channel.info().packets_lost;
+    assert_eq!(lost, LATE as u64);
+    for ms in 8..=20 + REST {
+        a.tick(at(ms));
+    }
+    assert!(rests(&a.channel));
+    for packet in &late {
+        b.take(at(30 + REST), packet, a.address).unwrap();
+    }
+    b.tick(at(60 + REST));
+    settle(at(60 + REST), &mut a, &mut b);
+    assert_eq!(a.channel.info().false_losses, lost);
+}
+
+/// One end speaks, and the other one says nothing.
+#[test]
+fn a_channel_on_which_only_one_end_speaks_does_not_rest() {
+    let (mut a, mut b) = warm_pair();
+    settle(at(30), &mut a, &mut b);
+    for ms in (100..1500).step_by(100) {
+        for end in [&mut a, &mut b] {
+            end.tick(at(ms));
+            assert!(!rests(&end.channel), "{ms} ms");
+        }
+        let packet = a.data(at(ms), 10);
+        b.take(at(ms), &packet, a.address).unwrap();
+    }
 }

@@ -143,3 +143,11 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+impl Pool {
+    /// Returns how much of what it takes a rest may give back.
+    pub(crate) fn spare(&self) -> usize {
+        self.send.capacity() + self.recv.capacity()
+    }
+}

@@ -309,3 +309,11 @@ impl Openers {
         self.0.get().map_or(0, |waiting| waiting.looks)
     }
 }
+
+#[cfg(test)]
+impl Openers {
+    /// Returns how much of what it takes a rest may give back.
+    pub(crate) fn spare(&self) -> usize {
+        usize::from(self.0.get().is_some())
+    }
+}

@@ -266,8 +266,73 @@ impl Refusals {
 }
 
 #[cfg(test)]
+impl Outbox {
+    /// Returns how much of what it takes a rest may give back.
+    pub(crate) fn spare(&self) -> usize {
+        usize::from(self.0.get().is_some())
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::StreamKey;
+
+    /// An outbox to which something was done, after a rest: whether it takes memory.
+    fn rested(change: impl FnOnce(&mut Outbox)) -> (Outbox, bool) {
+        let mut outbox = Outbox::default();
+        change(&mut outbox);
+        outbox.rest();
+        let takes = outbox.0.get().is_some();
+        (outbox, takes)
+    }
+
+    #[test]
+    fn an_outbox_keeps_what_is_under_way_and_nothing_else() {
+        let key = StreamKey {
+            index: 1,
+            generation: 1,
+        };
+        let (outbox, takes) = rested(|outbox| outbox.refusals.put(9, Code::TOO_DEEP).unwrap());
+        assert!(takes && outbox.refusals.front() == Some((9, Code::TOO_DEEP)));
+        let sent = |outbox: &mut Outbox| {
+            outbox.refusals.put(9, Code::TOO_DEEP).unwrap();
+            outbox.refusals.pop();
+        };
+        let (mut outbox, takes) = rested(sent);
+        assert!(takes && outbox.refusals.is_open(9));
+        outbox.refusals.on_acked(9);
+        outbox.rest();
+        assert!(outbox.0.get().is_none() && outbox.is_idle());
+        let queues: [fn(&mut Queues) -> &mut KeyQueue; 6] = [
+            |q| &mut q.ends,
+            |q| &mut q.open_credits,
+            |q| &mut q.credits,
+            |q| &mut q.priorities,
+            |q| &mut q.watches.due,
+            |q| &mut q.awaits.due,
+        ];
+        for (n, queue) in queues.into_iter().enumerate() {
+            let (mut outbox, takes) = rested(|outbox| queue(outbox).push(key, |_| true));
+            assert!(takes && queue(&mut outbox).front() == Some(key), "{n}");
+            queue(&mut outbox).pop();
+            outbox.rest();
+            assert!(outbox.0.get().is_none(), "{n}");
+        }
+        let questions: [fn(&mut Queues) -> &mut Questions; 2] = [|q| &mut q.watches, |q| &mut q.awaits];
+        for questions in questions {
+            let (mut outbox, takes) = rested(|outbox| questions(outbox).note_asked());
+            assert!(takes && questions(&mut outbox).open() == 1);
+            questions(&mut outbox).close();
+            outbox.rest();
+            assert!(outbox.0.get().is_none());
+            let (mut outbox, takes) = rested(|outbox| questions(outbox).answer(4));
+            assert!(takes && questions(&mut outbox).answers() == 1);
+            questions(&mut outbox).pop_answer();
+            outbox.rest();
+            assert!(outbox.0.get().is_none());
+        }
+    }
 
     // Threat 31: a peer opens streams that are refused, and acknowledges nothing.
     #[test]

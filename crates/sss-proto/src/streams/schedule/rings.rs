@@ -398,3 +398,11 @@ impl Rings {
 fn slot(slot: usize) -> u32 {
     u32::try_from(slot).unwrap_or(NONE)
 }
+
+#[cfg(test)]
+impl Rings {
+    /// Returns how much of what it takes a rest may give back.
+    pub(crate) fn spare(&self) -> usize {
+        self.interiors.capacity() + self.entries.capacity() + self.spare.capacity()
+    }
+}

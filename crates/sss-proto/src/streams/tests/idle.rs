@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::streams::flow::account::Account;
+use crate::streams::rest;
 use crate::streams::tree::node::Node;
 
 /// Bytes of memory for streams that have nothing to send, to read or to acknowledge.
@@ -169,4 +170,48 @@ fn many_chains_are_opened_at_once_and_closed() {
     }
     pair.run();
     assert_eq!((pair.a.len(), pair.b.len()), (1, 1));
+}
+
+#[test]
+fn a_tree_without_streams_that_rests_takes_no_memory_but_for_its_root() {
+    let mut pair = Pair::new();
+    let [root, ..] = [&pair.a, &pair.b].map(|end| rest::spare(&end.life)[5].1);
+    for round in 0..2 {
+        let keys: Vec<_> = (0..100).map(|_| pair.stream()).collect();
+        for (a, b) in &keys {
+            assert!(pair.a.read_all(*a).0.is_empty(), "it waits to be told");
+            pair.a.write_all(*a, b"asks");
+            pair.b.write_all(*b, b"tells");
+            pair.a.set_priority(*a, 1);
+        }
+        pair.run();
+        for (a, b) in &keys {
+            assert_eq!(pair.b.read_all(*b).0, b"asks");
+            assert_eq!(pair.a.read_all(*a).0, b"tells");
+        }
+        // One waits for another that is opened, and is opened then.
+        let life = &mut pair.a.life;
+        life.flow.openers.wait_behind(keys[0].0, keys[1].0, &life.tree.table);
+        life.flow.openers.on_opened(keys[1].0);
+        assert_eq!(life.flow.openers.next(&life.tree.table), None);
+        for (a, b) in keys {
+            pair.a.release(a);
+            pair.b.release(b);
+        }
+        pair.run();
+        let mut before = [0; 7];
+        for end in [&mut pair.a, &mut pair.b] {
+            assert_eq!(end.len(), 0);
+            end.events();
+            for (sum, (_, spare)) in before.iter_mut().zip(rest::spare(&end.life)) {
+                *sum += spare;
+            }
+            crate::streams::rest(end);
+            for (what, after) in rest::spare(&end.life) {
+                let expected = if what == "table" { root } else { 0 };
+                assert!(after <= expected, "round {round}: {after} for {what}");
+            }
+        }
+        assert!(before.iter().all(|spare| *spare > 0), "{before:?}");
+    }
 }

@@ -74,3 +74,11 @@ impl KeyQueue {
         self.keys.iter().copied()
     }
 }
+
+#[cfg(test)]
+impl KeyQueue {
+    /// Returns how much of what it takes a rest may give back.
+    pub(crate) fn spare(&self) -> usize {
+        self.keys.capacity()
+    }
+}
