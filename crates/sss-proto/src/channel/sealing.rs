@@ -270,3 +270,39 @@ impl Sealing<'_> {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    // spec: CHN-6
+    #[test]
+    fn draws_of_a_channel_are_neither_alike_nor_those_of_another_one() {
+        let distances = |seed| {
+            let mut draws = Draws { seed, drawn: 0 };
+            (0..1000).map(|_| draws.skip_distance()).collect::<Vec<_>>()
+        };
+        let all: Vec<_> = (0..8).map(distances).collect();
+        for (seed, drawn) in all.iter().enumerate() {
+            assert!(drawn.iter().all(|d| *d < 2 * SKIP_MEAN));
+            let mean = drawn.iter().sum::<u64>() / 1000;
+            assert!(
+                (SKIP_MEAN * 9 / 10..=SKIP_MEAN * 11 / 10).contains(&mean),
+                "{seed}: {mean}"
+            );
+            let different: BTreeSet<_> = drawn.iter().collect();
+            assert!(different.len() > 700, "{seed}: {}", different.len());
+            for other in &all[..seed] {
+                let same = drawn.iter().zip(other).filter(|(a, b)| a == b).count();
+                assert!(same < 10, "{seed}: {same}");
+            }
+        }
+        let challenges = (0..8).flat_map(|seed| {
+            let mut draws = Draws { seed, drawn: 0 };
+            (0..100).map(move |_| draws.challenge())
+        });
+        assert_eq!(challenges.collect::<BTreeSet<_>>().len(), 800);
+    }
+}

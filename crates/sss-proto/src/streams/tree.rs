@@ -129,3 +129,23 @@ impl IndexMut<u32> for Tree {
         &mut self.table[index]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use node::Opener;
+
+    #[test]
+    fn names_are_shared_on_while_there_is_a_stream_and_let_go_of_with_the_last() {
+        let mut tree = Tree::new(Node::new(index::NONE, 0, Opener::Own, None), 1);
+        let stream = tree.table.insert(Node::new(ROOT, 1, Opener::Own, None));
+        let names = tree.names.get(b"service", b"protocol");
+        tree.rest();
+        assert!(Arc::ptr_eq(&names, &tree.names.get(b"service", b"protocol")));
+        tree.table.remove(stream.index);
+        tree.rest();
+        assert_eq!(Arc::strong_count(&names), 1);
+    }
+}

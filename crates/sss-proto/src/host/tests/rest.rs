@@ -191,3 +191,19 @@ fn threat_15_forged_packets_do_not_end_the_rest_of_a_channel() {
     assert_eq!(dropped(DropReason::Duplicate), forged / 2);
     converse(&mut net, [first, second]);
 }
+
+// spec: PRT-13
+#[test]
+fn a_channel_that_rests_ends_by_a_reset() {
+    let (mut net, _, _) = pair();
+    rest(&mut net);
+    let (id, token) = (net.peer(0, 1), [9; 16]);
+    net.host(0).peers.get_mut(id).unwrap().set_reset_token(token);
+    let host = net.host(0);
+    host.peers.settle(&mut host.local, id.index);
+    let mut reset = vec![0x41; 48];
+    reset[32..].copy_from_slice(&token);
+    let (from, to) = (net.nodes[1].address, net.nodes[0].address);
+    net.deliver(&(from, to, reset));
+    assert_eq!(net.host(0).peers.get_mut(id).unwrap().open_channels(), 0);
+}

@@ -654,6 +654,13 @@ fn random_operations_keep_data_ends_and_credit_right() {
                 1 => world.arrive(side, world.loss),
                 _ => world.act(side),
             }
+            if step % 50 == 0 {
+                // Whatever there is, nothing is lost by a rest.
+                world
+                    .sides
+                    .iter_mut()
+                    .for_each(|s| crate::streams::rest(&mut s.streams));
+            }
             if step % 16 == 0 {
                 world.check(step);
             }

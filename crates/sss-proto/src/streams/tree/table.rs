@@ -206,6 +206,33 @@ mod tests {
     }
 
     #[test]
+    fn a_table_gives_back_all_slots_but_that_of_the_root_and_only_when_they_are_free() {
+        let mut table = Table::default();
+        let root = table.insert(node(0));
+        for round in 0..3 {
+            let keys: Vec<_> = (1..=3 * PAGE as u64).map(|n| (table.insert(node(n)), n)).collect();
+            for (key, _) in &keys[..keys.len() - 2] {
+                table.remove(key.index);
+            }
+            let kept = &keys[keys.len() - 2..];
+            let memory = table.memory();
+            table.rest();
+            assert_eq!(table.memory(), memory, "round {round}");
+            for (key, ordinal) in kept {
+                assert_eq!(table.find(*key).map(|index| table[index].ordinal), Some(*ordinal));
+                table.remove(key.index);
+            }
+            table.rest();
+            assert!(table.memory() < 256, "round {round}: {}", table.memory());
+            assert_eq!((table.len(), table.slots(), table.find(root)), (1, 1, Some(ROOT)));
+            let next = table.insert(node(1));
+            assert_eq!(next.index, 1);
+            assert!(keys.iter().all(|(key, _)| table.find(*key).is_none()));
+            table.remove(next.index);
+        }
+    }
+
+    #[test]
     fn random_streams_come_and_go() {
         for seed in 0..4 {
             let mut rng = StdRng::seed_from_u64(seed);
