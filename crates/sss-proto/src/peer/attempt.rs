@@ -582,10 +582,11 @@ impl Attempts {
 
 #[cfg(test)]
 impl Attempts {
-    /// Makes an attempt under way behave as the first of a tree.
-    pub(super) fn pretend_first(&mut self) {
+    /// Makes an attempt under way behave as one for that purpose.
+    pub(super) fn pretend(&mut self, purpose: Purpose) {
         if let Some(attempt) = &mut self.current {
-            attempt.purpose = Purpose::First;
+            attempt.purpose = purpose;
+            attempt.initiation.forget_routes(|route| !purpose.is_served_by(route));
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct TreeChannel {
     pub(super) acceptance: Option<Box<Acceptance>>,
     serial: ChannelSerial,
     /// The time when it is closed as replaced.
-    retire_at: Option<Instant>,
+    pub(super) retire_at: Option<Instant>,
 }
 
 /// Origin of a channel.

@@ -83,7 +83,8 @@ impl Batch<'_> {
                 Length::Free | Length::Fixed(_) => {}
             }
         }
-        if self.streams.as_ref().is_some_and(|s| !s.wants()) {
+        // A channel that stands by never has more.
+        if self.streams.as_ref().is_none_or(|s| !s.wants()) {
             self.channel.on_nothing_to_send();
         }
         let sent = segment + self.channel.path().route.overhead();

@@ -1,8 +1,10 @@
 //! Access to a peer for the tests of a host.
 
 use super::Peer;
+use super::purpose::Purpose;
 use crate::error::CloseReason;
 use crate::ids::TreeId;
+use crate::route::Link;
 use crate::time::Instant;
 
 impl Peer {
@@ -35,7 +37,23 @@ impl Peer {
 
     /// Makes an attempt under way behave as the first of a tree.
     pub(crate) fn pretend_first_attempt(&mut self) {
-        self.transport.attempts.pretend_first();
+        self.transport.attempts.pretend(Purpose::First);
+    }
+
+    /// Makes an attempt under way that for a channel which is to stand by, beside one that leads over this link.
+    pub(crate) fn pretend_standby(&mut self, carrier: Link) {
+        self.transport.attempts.pretend(Purpose::Standby(Some(carrier)));
+        self.transport.mobility.on_channel_made();
+    }
+
+    /// Asks the peer for a sign of life on each channel.
+    pub(crate) fn ask_all(&mut self) {
+        self.transport.channels.iter_mut().for_each(|c| c.channel.ask());
+    }
+
+    /// None is replaced by a newer one.
+    pub(crate) fn keep_all_channels(&mut self) {
+        self.transport.channels.iter_mut().for_each(|c| c.retire_at = None);
     }
 
     /// The peer has announced this token for the carrier.

@@ -36,6 +36,8 @@ const PACING_MARGIN: f64 = 0.99;
 const ARRIVING: f64 = 0.96;
 /// The part of the upper bound that is left to others while this sender does not push.
 const HEADROOM: f64 = 0.15;
+/// Windows of a path that is known in the smallest round trip: the rate of slow start (REC-7).
+const KNOWN_PACING: f64 = 2.0;
 /// The window is in use when less than so many datagrams of it are left.
 const SLACK: u64 = 3;
 
@@ -44,6 +46,8 @@ const SLACK: u64 = 3;
 pub(in super::super) struct Bbr {
     datagram: u16,
     window: u64,
+    /// The window that the path is known to carry, if more is known than was measured (MIG-31); else 0.
+    known: u64,
     /// The window before a time in which little is to be in flight.
     prior_window: u64,
     phase: Phase,
@@ -82,6 +86,7 @@ impl Bbr {
         Self {
             datagram,
             window: initial_window(datagram),
+            known: 0,
             prior_window: 0,
             phase: Phase::Startup,
             rate: DeliveryRate::default(),
@@ -102,6 +107,15 @@ impl Bbr {
     fn bandwidth(&self) -> f64 {
         let most = self.path.bandwidth.get();
         self.bounds.bandwidth.map_or(most, |bound| most.min(bound))
+    }
+
+    /// Bytes per second at which a path is tried of which more is known than was measured: signs of life, which are all
+    /// that went there, tell nothing of it. At the start alone: then it is measured.
+    fn known_rate(&self) -> f64 {
+        let rtt = self.path.min_rtt.get().filter(|_| self.in_slow_start());
+        rtt.map_or(0.0, |rtt| {
+            KNOWN_PACING * self.known as f64 / rtt.as_secs_f64().max(1e-9)
+        })
     }
 
     /// Returns what is in flight when this factor of the bandwidth-delay product is; before that is known, the initial
@@ -432,7 +446,8 @@ impl Control for Bbr {
 
     fn pacing_rate(&self) -> Option<f64> {
         let bandwidth = self.bandwidth();
-        (bandwidth > 0.0).then(|| self.phase.pacing_gain() * bandwidth * PACING_MARGIN)
+        let rate = self.phase.pacing_gain() * bandwidth * PACING_MARGIN;
+        (bandwidth > 0.0).then(|| rate.max(self.known_rate()))
     }
 
     fn on_sent(&mut self, packet: &Departed) {
@@ -518,6 +533,7 @@ impl Control for Bbr {
     fn begin_with(&mut self, window: u64) {
         if self.in_slow_start() {
             self.window = self.window.max(window);
+            self.known = self.window;
         }
     }
 

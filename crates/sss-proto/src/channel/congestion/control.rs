@@ -109,7 +109,8 @@ pub(in crate::channel) trait Control: fmt::Debug + Send + Sync {
     fn on_false_congestion(&mut self);
     /// Everything sent for a long time was lost (RFC 9002 section 7.6).
     fn on_persistent_congestion(&mut self);
-    /// The path is known to carry so much in a round trip: the first window may be that, if it is more.
+    /// The path is known to carry so much in a round trip: the first window may be that, if it is more,
+    /// and packets leave at its rate.
     fn begin_with(&mut self, window: u64);
     /// The size of datagrams changed.
     fn set_datagram(&mut self, datagram: u16);

@@ -163,6 +163,21 @@ fn a_peer_is_overdue_before_a_probe_is_due_and_not_while_it_may_still_answer_or_
     assert_eq!(overdue_at(&a.channel), None, "one less is under way");
 }
 
+// spec: MIG-31
+#[test]
+fn what_goes_along_is_no_more_than_congestion_has_left() {
+    let (mut a, _) = warm_pair();
+    for _ in 0..6 {
+        a.data(at(1000), 1000);
+    }
+    let outstanding = a.channel.flight.sent.in_flight();
+    assert_eq!(a.channel.flight.used_window(), outstanding);
+    a.channel.flight.flow.controller.get_mut().on_persistent_congestion();
+    let window = a.channel.flight.flow.controller.get().window();
+    assert!(window < outstanding);
+    assert_eq!(a.channel.flight.used_window(), window);
+}
+
 // spec: REC-1
 #[test]
 fn the_time_for_which_this_host_was_suspended_is_no_round_trip() {

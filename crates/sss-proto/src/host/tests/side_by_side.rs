@@ -4,6 +4,7 @@
 use sss_wire::reach::{RELAY_HEADER, relay_header};
 
 use super::*;
+use crate::config::Congestion;
 use crate::ids::ListenerId;
 use crate::route::{RelayHandle, RouteClass};
 
@@ -36,6 +37,8 @@ struct Pair {
     is_direct_up: bool,
     is_relay_up: bool,
     is_other_up: bool,
+    /// The first host's packets get nowhere through the relay.
+    is_first_cut: bool,
     /// The way through it, in one direction.
     by_relay: Duration,
     /// One datagram in so many is lost, at random; 0: none.
@@ -43,6 +46,8 @@ struct Pair {
     rng: rand::rngs::StdRng,
     stream: StreamId,
     accepted: Option<StreamId>,
+    /// Bytes that are written in a millisecond.
+    pace: usize,
     written: usize,
     read: usize,
     /// The longest time without anything read.
@@ -85,7 +90,11 @@ impl Pair {
 
     /// The first host knows one route to the other.
     fn begun(seed: u64, renew: Duration, route: Route) -> Self {
-        let config = || Config::default().with(|config| config.renew = renew);
+        Self::configured(seed, route, |config| config.renew = renew)
+    }
+
+    fn configured(seed: u64, route: Route, change: impl Fn(&mut Config)) -> Self {
+        let config = || Config::default().with(&change);
         let mut net = Net::with([config(), config()]);
         for (n, handle) in HANDLES.into_iter().enumerate() {
             let now = net.now;
@@ -96,12 +105,15 @@ impl Pair {
         let (eid, now) = (net.eid(1), net.now);
         let stream = net.host(0).connect(now, eid, SERVICE, &[route]).unwrap();
         Self {
+            // A little at a time: as much as both paths carry easily.
+            pace: 100,
             last_read: net.now,
             net,
             under_way: Vec::new(),
             is_direct_up: true,
             is_relay_up: true,
             is_other_up: true,
+            is_first_cut: false,
             by_relay: BY_RELAY,
             loss: 0,
             rng: rand::SeedableRng::seed_from_u64(seed),
@@ -153,6 +165,7 @@ impl Pair {
             let way = [relay(0), relay(1)].iter().position(|link| transmit.link == *link);
             let (is_relayed, way) = (way.is_some(), way.map_or(0, |n| n + 1));
             let is_up = [self.is_direct_up, self.is_relay_up, self.is_other_up][way];
+            let is_up = is_up && !(self.is_first_cut && (n, way) == (0, 1));
             for datagram in buf.filled().chunks(transmit.segment) {
                 self.sent[way] += 1;
                 if is_relayed {
@@ -202,8 +215,7 @@ impl Pair {
         let end = self.net.now + time;
         while self.net.now < end {
             let now = self.net.now;
-            // A little at a time: as much as both paths carry easily.
-            let next: Vec<u8> = (self.written..self.written + 100).map(byte).collect();
+            let next: Vec<u8> = (self.written..self.written + self.pace).map(byte).collect();
             if let Poll::Ready(Ok(n)) = self.net.host(0).stream(self.stream).poll_write(&next) {
                 self.written += n;
             }
@@ -582,7 +594,10 @@ fn what_a_channel_has_under_way_that_dies_after_it_carried_is_sent_again_soon() 
 
 /// Begins through one relay, and knows another one.
 fn by_two_relays(seed: u64, renew: Duration) -> Pair {
-    let mut pair = Pair::begun(seed, renew, by_relay());
+    two_relays(Pair::begun(seed, renew, by_relay()))
+}
+
+fn two_relays(mut pair: Pair) -> Pair {
     pair.is_direct_up = false;
     let eid = pair.net.eid(1);
     pair.net.host(0).note_relay(&eid, by_relay());
@@ -636,6 +651,106 @@ fn another_relay_stands_by_and_takes_over_when_the_one_that_carries_is_gone() {
         assert!(silence < 200 * MS, "{silence:?}, seed {seed}");
         assert_eq!(links(&mut pair), [relay(0); 2], "seed {seed}");
     }
+}
+
+// spec: MIG-31, REC-10
+#[test]
+fn signs_of_life_tell_bbr_nothing_of_the_path_that_stands_by() {
+    let change = |config: &mut Config| config.congestion = Congestion::Bbr;
+    let mut pair = two_relays(Pair::configured(1, by_relay(), change));
+    pair.pace = 300;
+    pair.run(4 * SECOND);
+    let id = pair.net.peer(0, 1);
+    let asked = pair.sent[2];
+    // So many that a pipe would be full.
+    for _ in 0..12 {
+        let host = pair.net.host(0);
+        host.peers.get_mut(id).unwrap().ask_all();
+        host.peers.settle(&mut host.local, id.index);
+        pair.run(SECOND / 4);
+    }
+    assert!(pair.sent[2] >= asked + 12 * 2, "{} packets", pair.sent[2] - asked);
+    assert_eq!((pair.open(), links(&mut pair)), ([2, 2], [relay(0); 2]));
+    pair.is_relay_up = false;
+    while links(&mut pair)[0] == relay(0) {
+        pair.run(MS);
+    }
+    let info = pair.net.host(0).channel_info(id).unwrap();
+    assert!(info.slow_start && info.rate > 250_000, "{info:?}");
+    pair.run(SECOND);
+    assert_eq!(links(&mut pair), [relay(1); 2]);
+    assert!(pair.read + 30_000 > pair.written, "{} of {}", pair.read, pair.written);
+}
+
+// spec: MIG-31
+#[test]
+fn half_of_the_window_goes_along_to_another_relay() {
+    for congestion in [Congestion::Cubic, Congestion::Bbr] {
+        let change = |config: &mut Config| config.congestion = congestion;
+        let mut pair = two_relays(Pair::configured(1, by_relay(), change));
+        pair.pace = 1000;
+        pair.run(4 * SECOND);
+        let id = pair.net.peer(0, 1);
+        pair.is_relay_up = false;
+        let mut outstanding = 0;
+        for _ in 0..200 {
+            let info = pair.net.host(0).channel_info(id).unwrap();
+            if info.route.link == relay(1) {
+                break;
+            }
+            outstanding = info.in_flight.min(info.window);
+            pair.run(MS);
+        }
+        assert!(outstanding > 50_000, "{outstanding} bytes");
+        let info = pair.net.host(0).channel_info(id).unwrap();
+        assert_eq!(info.route.link, relay(1), "{congestion:?}");
+        assert!(info.window >= outstanding / 2 - 2000, "{congestion:?}: {}", info.window);
+        assert!(info.window < outstanding, "{congestion:?}: {}", info.window);
+    }
+}
+
+// spec: MIG-26, MIG-31
+#[test]
+fn a_relay_by_which_something_comes_is_not_left_for_another() {
+    let mut pair = by_two_relays(1, Duration::ZERO);
+    pair.run(3 * SECOND);
+    let asked = pair.sent[2];
+    // Nothing is acknowledged for so long, and the peer says a word now and then.
+    pair.is_first_cut = true;
+    for _ in 0..6 {
+        let stream = pair.accepted.unwrap();
+        let written = pair.net.host(1).stream(stream).poll_write(b"x");
+        assert!(matches!(written, Poll::Ready(Ok(1))), "{written:?}");
+        pair.run(35 * MS);
+    }
+    assert!(pair.sent[2] > asked, "it is overdue");
+    pair.is_first_cut = false;
+    pair.run(SECOND);
+    assert_eq!((links(&mut pair), migrations(&mut pair)), ([relay(0); 2], [0, 0]));
+}
+
+// spec: MIG-8, MIG-31
+#[test]
+fn whoever_has_all_channels_stand_by_has_no_more_of_them() {
+    let mut pair = by_two_relays(1, Duration::ZERO);
+    pair.run(SECOND);
+    let mut most = 0;
+    for _ in 0..16 {
+        pair.net.renew();
+        let (now, id) = (pair.net.now, pair.net.peer(0, 1));
+        pair.net.host(0).handle(now, Input::Tick);
+        pair.net.host(0).peers.get_mut(id).unwrap().pretend_standby(relay(0));
+        for _ in 0..150 {
+            pair.run(MS);
+            pair.net.host(0).peers.get_mut(id).unwrap().keep_all_channels();
+            most = most.max(pair.open()[1]);
+        }
+    }
+    assert_eq!(most, sss_wire::constants::MAX_CHANNELS);
+    let id = pair.net.peer(0, 1);
+    let made = pair.net.host(0).peer_stats(id).unwrap().channels_made;
+    assert!(made > 10, "{made} channels");
+    assert_eq!((links(&mut pair), migrations(&mut pair)), ([relay(0); 2], [0, 0]));
 }
 
 // spec: MIG-31

@@ -507,3 +507,46 @@ fn a_path_that_is_known_begins_with_more() {
     bbr.begin_with(first * 10);
     assert_eq!((bbr.window(), bbr.in_slow_start()), (first * 10, true));
 }
+
+// spec: MIG-31, REC-10
+#[test]
+fn what_stood_by_begins_at_the_rate_of_its_window_and_not_at_that_of_signs_of_life() {
+    let mut run = Run::new(1.0, 0.0);
+    let size = 40;
+    for n in 0..10 {
+        let now = at_us(run.now_us);
+        run.bbr.on_sent(&Departed {
+            now,
+            seq: n,
+            bytes: size,
+            in_flight: size,
+        });
+        run.bbr.on_app_limited(size);
+        run.now_us += RTT_US;
+        run.bbr.on_acked(&AckSample {
+            now: at_us(run.now_us),
+            bytes: size,
+            largest: n,
+            next: n + 1,
+            largest_sent: now,
+            in_flight: size,
+            remaining: 0,
+            oldest: n + 1,
+            smoothed: ms(50),
+            latest: Some(ms(50)),
+            least: Some(ms(50)),
+        });
+        run.now_us += 25_000_000;
+    }
+    assert!(run.bbr.in_slow_start(), "nothing is known of the path");
+    assert!(run.bbr.pacing_rate().unwrap() < 10_000.0);
+    run.bbr.begin_with(100_000);
+    let rate = run.bbr.pacing_rate().unwrap();
+    assert!((3.9e6..4.1e6).contains(&rate), "two windows in a round trip: {rate}");
+    // What is sent then shows what the path carries.
+    run.next = 10;
+    run.run(Duration::from_secs(3));
+    assert!(!run.bbr.in_slow_start());
+    let rate = run.bbr.pacing_rate().unwrap();
+    assert!((0.8 * RATE..1.4 * RATE).contains(&rate), "{rate}");
+}
