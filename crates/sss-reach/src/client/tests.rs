@@ -302,3 +302,30 @@ fn what_has_a_token_leaves_from_the_address_that_it_is_for() {
         (Some(Kind::Lease), Route::over(path.link), path.local)
     );
 }
+
+// spec: RCH-5
+#[test]
+fn connect_leaves_from_the_address_that_its_token_is_for() {
+    let mut leased = Leased::at("192.0.2.1:7757");
+    let config = Config::default().with(|config| config.seeks = true);
+    leased.host = Host::new(config, StaticKey::from_bytes([7; 32]), [7; 32]);
+    let local = Some(address("203.0.113.77:1").ip());
+    let (lease, _) = leased.client.registrations[0].lease().unwrap();
+    lease.note_local(local);
+    let eid = Eid::from_public_key(&StaticKey::from_bytes([10; 32]).public());
+    leased.host.connect(at(0), eid, ("echo", "1"), &[]).unwrap();
+    let greeting = leased.host.introduce(at(0), &eid, RouteClass::Direct, &[]);
+    assert!(greeting.is_some());
+    let servers = (vec![*leased.client.registrations[0].eid()], Vec::new());
+    let client = &mut leased.client;
+    client.calls.begin(at(0), (eid, greeting), servers, &mut client.rng);
+    client.call(at(0), &mut leased.host);
+    let sent: Vec<_> = std::iter::from_fn(|| leased.client.poll_transmit()).collect();
+    let kind = |datagram: &Datagram| Kind::of(datagram.bytes[0]);
+    let mut connects = sent.iter().filter(|sent| kind(sent) == Some(Kind::Connect));
+    let connect = connects.next().unwrap();
+    assert_eq!(
+        (connect.route, connect.local),
+        (Route::over(Link::Udp(leased.server)), local)
+    );
+}
