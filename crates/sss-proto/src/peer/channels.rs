@@ -108,8 +108,8 @@ impl TreeChannel {
     /// Returns whether it leads another way than the other one: by a route of another class, or through another relay
     /// (MIG-25, MIG-31).
     pub(super) fn is_beside(&self, other: &Self) -> bool {
-        let (ours, theirs) = (self.channel.route(), other.channel.route());
-        ours.class() != theirs.class() || ours.is_by_other_relay(&theirs)
+        let (ours, theirs) = (&self.channel.path().route, &other.channel.path().route);
+        ours.class() != theirs.class() || ours.is_by_other_relay(theirs)
     }
 
     /// Returns whether it may carry the streams, and nothing takes its place before long.

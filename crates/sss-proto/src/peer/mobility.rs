@@ -101,7 +101,7 @@ impl Mobility {
     /// does not come back as the path between two hosts does, and is not waited for where another one is known.
     fn grace(&self, channels: [Option<Renewable<'_>>; 2]) -> Duration {
         if let Some((_, route)) = channels[0].filter(|(_, route)| route.class() == RouteClass::Relay) {
-            return match self.beside.reserve.is_beside(&route) {
+            return match self.beside.reserve.is_beside(route) {
                 true => Duration::ZERO,
                 false => STALL_GRACE / RELAYED_GRACE,
             };
@@ -399,7 +399,7 @@ mod tests {
         let relay = Route::through(Link::Udp(([192, 0, 2, 9], 443).into()), RelayHandle(7));
         let other = Route::through(Link::Udp(([192, 0, 2, 10], 443).into()), RelayHandle(7));
         let by_address = Route::udp(([192, 0, 2, 1], 443).into());
-        let [direct, relayed] = [by_address, relay].map(|route| Some((&origin, route)));
+        let [direct, relayed] = [&by_address, &relay].map(|route| Some((&origin, route)));
         let mobility = |routes: &[Route], reserve: Option<Route>| {
             let mut mobility = Mobility::new(Policy {
                 renew: Duration::ZERO,

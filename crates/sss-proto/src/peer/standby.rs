@@ -57,7 +57,7 @@ pub(super) struct Beside {
 }
 
 /// A channel that may have to be renewed: how it came to be, and its route.
-pub(super) type Renewable<'a> = (&'a Origin, Route);
+pub(super) type Renewable<'a> = (&'a Origin, &'a Route);
 
 impl Upgrade {
     /// A channel of that class carries the streams, and works.
@@ -124,9 +124,12 @@ impl Reserve {
     /// Returns when a channel is to be made there, if a carrier that nothing stands by for is to have one, and the link
     /// that it is not to go by, since the carrier does. The carrier's initiator makes it.
     pub(super) fn at(&self, (carrier, route): Renewable<'_>) -> Option<(Instant, Option<Link>)> {
+        if self.routes.is_empty() {
+            return None;
+        }
         let (is_known, besides) = match route.class() {
-            RouteClass::Direct => (!self.routes.is_empty(), None),
-            RouteClass::Relay => (self.is_beside(&route), Some(route.link)),
+            RouteClass::Direct => (true, None),
+            RouteClass::Relay => (self.is_beside(route), Some(route.link)),
             RouteClass::Tunnel => (false, None),
         };
         let is_wanted = is_known && carrier.role == Role::Initiator;
@@ -242,7 +245,7 @@ impl TreeChannels {
         let carrier = self.carrier()?;
         let mut others = self.open().filter(|c| c.is_beside(carrier) && c.can_carry());
         let works = others.find(|c| !c.channel.is_stalled());
-        works.map(|c| (&c.origin, c.channel.route()))
+        works.map(|c| (&c.origin, &c.channel.path().route))
     }
 }
 
@@ -289,17 +292,17 @@ mod tests {
         let [one, other] = [9, 10].map(|n| Route::through(link(n), RelayHandle(7)));
         let tunnel = Route::through(Link::Tunnel(TunnelId(1)), RelayHandle(7));
         let mut reserve = Reserve::default();
-        assert_eq!(reserve.at((&ours, direct)), None, "there is no relay");
+        assert_eq!(reserve.at((&ours, &direct)), None, "there is no relay");
         reserve.set(one);
-        assert_eq!(reserve.at((&ours, direct)), Some((at(102), None)));
-        assert_eq!(reserve.at((&theirs, direct)), None);
-        assert_eq!(reserve.at((&ours, one)), None, "it leads there itself");
-        assert_eq!(reserve.at((&ours, other)), Some((at(102), Some(other.link))));
-        assert_eq!(reserve.at((&theirs, other)), None);
-        assert_eq!(reserve.at((&ours, tunnel)), None, "a better way is tried as such");
+        assert_eq!(reserve.at((&ours, &direct)), Some((at(102), None)));
+        assert_eq!(reserve.at((&theirs, &direct)), None);
+        assert_eq!(reserve.at((&ours, &one)), None, "it leads there itself");
+        assert_eq!(reserve.at((&ours, &other)), Some((at(102), Some(other.link))));
+        assert_eq!(reserve.at((&theirs, &other)), None);
+        assert_eq!(reserve.at((&ours, &tunnel)), None, "a better way is tried as such");
         let mut pauses = Vec::new();
         for _ in 0..3 {
-            let (now, _) = reserve.at((&ours, direct)).unwrap();
+            let (now, _) = reserve.at((&ours, &direct)).unwrap();
             pauses.push(now);
             reserve.on_attempt(now);
         }
@@ -307,14 +310,14 @@ mod tests {
         reserve.on_made();
         reserve.on_attempt(at(300));
         assert_eq!(
-            reserve.at((&ours, direct)),
+            reserve.at((&ours, &direct)),
             Some((at(330), None)),
             "the pauses begin anew"
         );
         reserve.forget(|_| false);
-        assert!(reserve.at((&ours, direct)).is_some());
+        assert!(reserve.at((&ours, &direct)).is_some());
         reserve.forget(|_| true);
-        assert_eq!(reserve.at((&ours, direct)), None);
+        assert_eq!(reserve.at((&ours, &direct)), None);
     }
 
     // spec: MIG-31

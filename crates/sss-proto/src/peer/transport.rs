@@ -136,7 +136,7 @@ impl Transport {
     /// The carrier's way of coming to be, and its class, if it is open.
     fn carrier_origin(&self) -> Option<Renewable<'_>> {
         let carrier = self.channels.carrier().filter(|c| c.is_open());
-        carrier.map(|c| (&c.origin, c.channel.route()))
+        carrier.map(|c| (&c.origin, &c.channel.path().route))
     }
 
     /// Returns whether a packet that came may have changed the status, or which channel is to carry the streams.

@@ -183,6 +183,7 @@ impl Waiting {
         self.queues.is_empty() && self.lists.is_empty() && self.behind.is_empty() && !self.is_due()
     }
 
+    #[inline]
     fn is_due(&self) -> bool {
         !self.due.is_empty() || !self.ready.is_empty()
     }

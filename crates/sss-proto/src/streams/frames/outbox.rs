@@ -210,6 +210,7 @@ struct Refused {
 
 impl Refusals {
     /// Returns whether there is nothing to be sent.
+    #[inline]
     fn is_idle(&self) -> bool {
         self.0.get().is_none_or(|refused| refused.due.is_empty())
     }
