@@ -163,6 +163,14 @@ pub(crate) struct Links {
     #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u32).range(10..=600))]
     pub(crate) shared_seconds: u32,
 
+    /// Measure only what has all of this in its name, such as "TCP BBR" or "1 BDP: SSS cubic, TCP cubic".
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Vec<String>,
+
+    /// Measurements at a time, each with a link of its own. More than one needs cores for it.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) at_once: u32,
+
     /// Write all rounds to FILE as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

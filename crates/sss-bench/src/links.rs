@@ -7,6 +7,7 @@ mod arrivals;
 mod flow;
 mod report;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sss_lab::{Lab, Link};
@@ -19,9 +20,9 @@ use crate::outcome::Outcome;
 
 /// Part of a transfer that is not counted: its start.
 const WARM: Duration = Duration::from_secs(5);
-/// Time by which the second of two begins later, at most; and between the possible times.
-const APART: Duration = Duration::from_secs(2);
-const STEP: Duration = Duration::from_millis(250);
+/// The second of two begins later by one of so many times, which are so far apart.
+const STEPS: u32 = 20;
+const STEP: Duration = Duration::from_millis(100);
 
 /// A link.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +50,7 @@ const ALONE: [Case; 7] = [
 /// Queues where two share 20 Mbit/s.
 const SHARED: [u32; 2] = [100, 400];
 /// Pairs, in both orders where they differ.
-const PAIRS: [(Sort, Sort); 8] = [
+const PAIRS: [(Sort, Sort); 10] = [
     (Sort::TcpCubic, Sort::TcpCubic),
     (Sort::SssCubic, Sort::TcpCubic),
     (Sort::TcpCubic, Sort::SssCubic),
@@ -58,6 +59,8 @@ const PAIRS: [(Sort, Sort); 8] = [
     (Sort::SssBbr, Sort::TcpBbr),
     (Sort::TcpBbr, Sort::SssBbr),
     (Sort::SssBbr, Sort::SssBbr),
+    (Sort::SssBbr, Sort::TcpCubic),
+    (Sort::TcpCubic, Sort::SssBbr),
 ];
 
 impl Case {
@@ -110,37 +113,95 @@ struct Seen {
     waited: Duration,
 }
 
+/// One measurement.
+#[derive(Clone, Copy)]
+enum Work {
+    Alone(Case, Sort),
+    /// Of a pair, in its place among all.
+    Both(Case, (Sort, Sort), u32),
+}
+
+/// Outcome of one.
+enum Row {
+    Alone(Alone),
+    Both(Both),
+}
+
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Alone(row) => row.fmt(f),
+            Self::Both(row) => row.fmt(f),
+        }
+    }
+}
+
+impl Work {
+    /// All of a round, in order.
+    fn all() -> Vec<Self> {
+        let alone = ALONE
+            .into_iter()
+            .flat_map(|case| Sort::ALL.map(|sort| Self::Alone(case, sort)));
+        let both = SHARED.into_iter().flat_map(|queue| {
+            let case = Case::new(20, 50, queue, 0);
+            let pairs = PAIRS.into_iter().zip(0..);
+            pairs.map(move |(pair, number)| Self::Both(case, pair, number))
+        });
+        alone.chain(both).collect()
+    }
+
+    /// What it is called: `20 Mbit/s, 50 ms, 1 BDP: SSS BBR, TCP BBR`.
+    fn name(self) -> String {
+        match self {
+            Self::Alone(case, sort) => format!("{case}: {}", sort.name()),
+            Self::Both(case, (first, second), _) => format!("{case}: {}, {}", first.name(), second.name()),
+        }
+    }
+
+    fn length(self, options: &Links) -> Duration {
+        Duration::from_secs(match self {
+            Self::Alone(..) => options.seconds.into(),
+            Self::Both(..) => options.shared_seconds.into(),
+        })
+    }
+
+    fn measure(self, round: u32, length: Duration) -> Outcome<Row> {
+        match self {
+            Self::Alone(case, sort) => {
+                let seen = measure(case, &[(sort, Duration::ZERO)], length, round)?;
+                Ok(Row::Alone(Alone::of(case, sort, &seen, length)))
+            }
+            Self::Both(case, (first, second), number) => {
+                // Other times in each round, and the same in each run of this program.
+                let later = STEP * (1 + (round * 7 + number * 3) % STEPS);
+                let seen = measure(case, &[(first, Duration::ZERO), (second, later)], length, round)?;
+                Ok(Row::Both(Both::of(case, (first, second), &seen, later + WARM..length)))
+            }
+        }
+    }
+}
+
 /// Measures, and prints tables.
 pub(crate) fn run(options: &Links) -> Outcome<()> {
-    let seconds = Duration::from_secs(options.seconds.into());
-    let length = Duration::from_secs(options.shared_seconds.into());
-    let total = seconds * count(ALONE.len() * Sort::ALL.len()) + length * count(SHARED.len() * PAIRS.len());
+    let is_wanted = |work: &Work| options.only.iter().all(|word| work.name().contains(word));
+    let works: Vec<Work> = Work::all().into_iter().filter(is_wanted).collect();
+    if works.is_empty() {
+        let names = Work::all().into_iter().map(Work::name).collect::<Vec<_>>().join("\n  ");
+        return Err(format!("--only leaves nothing of\n  {names}").into());
+    }
+    let total: Duration = works.iter().map(|work| work.length(options)).sum();
     eprintln!(
         "{} rounds of {} minutes; let nothing else run ..",
         options.rounds,
-        total.as_secs().div_ceil(60)
+        (total.as_secs() / u64::from(options.at_once)).div_ceil(60)
     );
+    let rounds = (0..options.rounds).flat_map(|round| works.iter().map(move |work| (round, *work)));
+    let rows = measure_all(rounds.collect(), options)?;
     let (mut alone, mut both) = (Vec::new(), Vec::new());
-    for round in 0..options.rounds {
-        for case in ALONE {
-            for sort in Sort::ALL {
-                let seen = measure(case, &[(sort, Duration::ZERO)], seconds, round)?;
-                let row = Alone::of(case, sort, &seen, seconds);
-                eprintln!("round {round}: {row}");
-                alone.push(row);
-            }
-        }
-        for queue in SHARED {
-            let case = Case::new(20, 50, queue, 0);
-            for (number, (first, second)) in PAIRS.into_iter().enumerate() {
-                // Other times in each round, and the same in each run of this program.
-                let steps = count(APART.as_millis() as usize / STEP.as_millis() as usize);
-                let later = STEP * (1 + (round * 5 + count(number) * 3) % steps);
-                let seen = measure(case, &[(first, Duration::ZERO), (second, later)], length, round)?;
-                let row = Both::of(case, (first, second), &seen, later + WARM..length);
-                eprintln!("round {round}: {row}");
-                both.push(row);
-            }
+    for row in rows {
+        match row {
+            Row::Alone(row) => alone.push(row),
+            Row::Both(row) => both.push(row),
         }
     }
     println!("{}\n{}", report::alone(&alone), report::both(&both));
@@ -150,8 +211,31 @@ pub(crate) fn run(options: &Links) -> Outcome<()> {
     Ok(())
 }
 
-fn count(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
+/// Makes all measurements, so many at a time as is wanted, and returns their rows in order.
+fn measure_all(works: Vec<(u32, Work)>, options: &Links) -> Outcome<Vec<Row>> {
+    let next = Mutex::new(works.into_iter().enumerate());
+    let worker = || -> Outcome<Vec<(usize, Row)>> {
+        let mut rows = Vec::new();
+        // The lock ends with the statement.
+        while let Some((place, (round, work))) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
+            let row = work.measure(round, work.length(options))?;
+            eprintln!("round {round}: {row}");
+            rows.push((place, row));
+        }
+        Ok(rows)
+    };
+    let mut rows = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..options.at_once).map(|_| scope.spawn(worker)).collect();
+        let rows = workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|_| Err("a measurement panicked".into())));
+        rows.collect::<Outcome<Vec<_>>>()
+    })?
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>();
+    rows.sort_by_key(|(place, _)| *place);
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
 /// Has transfers from host b to host a begin at these times, and go on until `length` is over.

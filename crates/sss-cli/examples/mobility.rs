@@ -2,7 +2,7 @@
 //!
 //! `cargo build -p sss-cli && cargo run -p sss-cli --example mobility -- results.jsonl 30`, as root, with settings of
 //! the link behind it, if other than `rate=20M delay=25ms queue=125000`. A host reads a stream of 20 MB from another,
-//! each time in a lab of its own; something happens two to four seconds after the first byte. The stall is the longest
+//! each time in a lab of its own; something happens a few seconds after the first byte. The stall is the longest
 //! time in which nothing came, from just before that on. With `only=moves` it is what has that in its name. Each run is
 //! a line of the file; those that are there already are not made again. Then the table is printed.
 
@@ -57,70 +57,93 @@ mod linux {
         /// Kinds of the routers of reader and writer.
         kinds: (Kind, Kind),
         relay: RelayUse,
+        /// Milliseconds after the first byte, from and to, in which it happens.
+        after: (u64, u64),
         event: fn(&mut World) -> Result<(), Failure>,
     }
 
     const PRC: (Kind, Kind) = (Kind::Prc, Kind::Prc);
+    /// When all that stands by is there.
+    const LATER: (u64, u64) = (2000, 4000);
+    /// Before another relay stands by (MIG-31).
+    const SOON: (u64, u64) = (300, 1500);
 
-    const SCENARIOS: [Scenario; 10] = [
+    const SCENARIOS: [Scenario; 11] = [
         Scenario {
             name: "nothing",
             kinds: PRC,
             relay: RelayUse::Allowed,
+            after: LATER,
             event: |_| Ok(()),
         },
         Scenario {
             name: "the reader moves",
             kinds: PRC,
             relay: RelayUse::Allowed,
+            after: LATER,
             event: |world| world.move_to("a", "c"),
         },
         Scenario {
             name: "the writer moves",
             kinds: PRC,
             relay: RelayUse::Allowed,
+            after: LATER,
             event: |world| world.move_to("b", "d"),
         },
         Scenario {
             name: "both move at once",
             kinds: PRC,
             relay: RelayUse::Allowed,
+            after: LATER,
             event: |world| world.move_to("a", "c").and_then(|()| world.move_to("b", "d")),
         },
         Scenario {
             name: "the reader moves, no relay",
             kinds: PRC,
             relay: RelayUse::Never,
+            after: LATER,
             event: |world| world.move_to("a", "c"),
         },
         Scenario {
             name: "both move at once, no relay",
             kinds: PRC,
             relay: RelayUse::Never,
+            after: LATER,
             event: |world| world.move_to("a", "c").and_then(|()| world.move_to("b", "d")),
         },
         Scenario {
             name: "the reader's router is renumbered",
             kinds: PRC,
             relay: RelayUse::Allowed,
+            after: LATER,
             event: |world| Ok(world.lab.renumber("a").map(drop)?),
         },
         Scenario {
             name: "the reader's router starts again",
             kinds: (Kind::EimRandom, Kind::Prc),
             relay: RelayUse::Allowed,
+            after: LATER,
             event: |world| Ok(world.lab.reboot("a")?),
         },
         Scenario {
             name: "the servers are killed",
             kinds: PRC,
             relay: RelayUse::Allowed,
+            after: LATER,
             event: |world| world.kill_the_servers(),
         },
         Scenario {
             name: "the relay that carries is killed, of two",
             kinds: (Kind::Symmetric, Kind::Symmetric),
             relay: RelayUse::Allowed,
+            after: LATER,
+            event: |world| world.kill_the_relay(),
+        },
+        Scenario {
+            name: "the relay that carries is killed, and none stands by",
+            kinds: (Kind::Symmetric, Kind::Symmetric),
+            relay: RelayUse::Allowed,
+            after: SOON,
             event: |world| world.kill_the_relay(),
         },
     ];
@@ -314,8 +337,8 @@ mod linux {
         let next = Mutex::new(left.iter().enumerate());
         let work = || {
             while let Some((n, scenario)) = next.lock().ok().and_then(|mut next| next.next()) {
-                // Spread over two seconds.
-                let after = Duration::from_millis(2000 + (n as u64 * 619) % 2000);
+                let (from, to) = scenario.after;
+                let after = Duration::from_millis(from + (n as u64 * 619) % (to - from));
                 let mut line = json!({"link": link, "what": scenario.name});
                 match transfer(&program, scenario, (link, &content), after) {
                     Ok((stall, whole, seconds)) => {

@@ -153,22 +153,25 @@ pub(super) fn alone(rows: &[Alone]) -> String {
     text
 }
 
-/// Table of means over the rounds, with the least and the largest share of the first.
+/// Table of means over the rounds, with the interval of 95 % of the mean share of the first (normal), and the least and
+/// the largest share.
 pub(super) fn both(rows: &[Both]) -> String {
     let mut text = String::from(
-        "| link | first | second | % for the first | least to most | Mbit/s | Jain | dropped % | queue ms |\n\
-         |---|---|---|--:|--:|--:|--:|--:|--:|\n",
+        "| link | first | second | rounds | % for the first | +- (95 %) | least to most | Mbit/s | Jain | dropped % | queue ms |\n\
+         |---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
     );
     for rows in together(rows, |row| (row.link.clone(), row.first, row.second)) {
         let Some(row) = rows.first() else { continue };
         let mean = |of: fn(&Both) -> f64| rows.iter().map(of).sum::<f64>() / rows.len() as f64;
         let shares = rows.iter().map(|row| row.share);
+        let error = 1.96 * standard_error(shares.clone());
         let (least, most) = (shares.clone().fold(f64::MAX, f64::min), shares.fold(0.0, f64::max));
         text.push_str(&format!(
-            "| {} | {} | {} | {:.1} | {least:.0} to {most:.0} | {:.2} | {:.3} | {:.2} | {:.1} |\n",
+            "| {} | {} | {} | {} | {:.1} | {error:.1} | {least:.0} to {most:.0} | {:.2} | {:.3} | {:.2} | {:.1} |\n",
             row.link,
             row.first,
             row.second,
+            rows.len(),
             mean(|row| row.share),
             mean(|row| row.goodput),
             mean(|row| row.jain),
@@ -177,6 +180,14 @@ pub(super) fn both(rows: &[Both]) -> String {
         ));
     }
     text
+}
+
+/// The standard error of the mean of values; not a number of less than two.
+fn standard_error(values: impl ExactSizeIterator<Item = f64> + Clone) -> f64 {
+    let n = values.len() as f64;
+    let mean = values.clone().sum::<f64>() / n;
+    let squares: f64 = values.map(|value| (value - mean).powi(2)).sum();
+    (squares / (n - 1.0) / n).sqrt()
 }
 
 /// All rows of all rounds.

@@ -51,9 +51,9 @@ pub fn longer(control: Congestion) -> Setup {
     }
 }
 
-/// So many senders on 100 Mbit/s and 20 ms, which begin within two seconds.
-pub fn crowd(control: Congestion, senders: u32) -> Setup {
-    let setup = single(control, (100 * MBIT, ms(20)), 1.0);
+/// So many senders on 100 Mbit/s and 20 ms, which begin within two seconds, and a queue of so many round trips.
+pub fn crowd(control: Congestion, senders: u32, products: f64) -> Setup {
+    let setup = single(control, (100 * MBIT, ms(20)), products);
     let begins = |n| Sender {
         control,
         start: secs(2) * n / senders,
@@ -193,18 +193,19 @@ fn longer_path(seed: u64) -> Result<String, String> {
 
 fn crowds(seed: u64) -> Result<String, String> {
     let mut out = String::from(
-        "| senders | control | goodput of all | packets lost | Jain's index | wait: mean |\n|---|---|---|---|---|---|\n",
+        "| queue, round trips | senders | control | goodput of all | packets lost | Jain's index | wait: mean |\n\
+         |---|---|---|---|---|---|---|\n",
     );
-    for senders in [10, 50] {
+    for (products, senders) in [(1.0, 10), (1.0, 50), (4.0, 10), (4.0, 50)] {
         for control in Congestion::ALL {
             let report = run(&Setup {
                 seed,
-                ..crowd(control, senders)
+                ..crowd(control, senders, products)
             })?;
             let lost: f64 = report.flows.iter().map(|f| f.lost * f.goodput).sum();
             let _ = writeln!(
                 out,
-                "| {senders} | {control} | {:.1} Mbit/s | {:.1} % | {:.3} | {:.1} ms |",
+                "| {products} | {senders} | {control} | {:.1} Mbit/s | {:.1} % | {:.3} | {:.1} ms |",
                 report.total() / 1e6,
                 lost * 100.0 / report.total().max(1.0),
                 report.fairness(),

@@ -143,7 +143,7 @@ fn a_crowd_of_bbr_senders_loses_little_and_shares() {
         let report = play(&Setup {
             until: secs(20),
             seed,
-            ..links::crowd(Bbr, 50)
+            ..links::crowd(Bbr, 50, 1.0)
         });
         lost += report.flows.iter().map(|f| f.lost * f.goodput).sum::<f64>() / report.total();
         fairness += report.fairness();

@@ -136,7 +136,8 @@ impl Bbr {
 
     /// Sets what may be in flight: the target of the phase, approached by what is acknowledged, within the bounds.
     fn set_window(&mut self, acked: u64) {
-        let target = self.in_flight(self.phase.window_gain()) + self.path.aggregation.get();
+        let gain = self.phase.window_gain(self.cycle.is_held());
+        let target = self.in_flight(gain) + self.path.aggregation.get();
         let grown = self.window + acked;
         if self.full.is_reached() {
             self.window = grown.min(target);
@@ -195,6 +196,7 @@ impl Bbr {
         });
         self.loss.reacted = Some(now);
         self.loss.lately = LostLately::default();
+        self.cycle.release();
         match self.phase {
             Phase::Startup => {
                 self.bounds.upper = Some(self.in_flight(phase::UP_PACING).max(self.round.delivered()));
@@ -221,8 +223,24 @@ impl Bbr {
         shortest.is_some_and(|rtt| loss::is_queue(rtt, self.path.min_rtt.get(), Duration::ZERO))
     }
 
-    /// A round trip in which a queue stood all the time, without a probe of this sender. If less arrived than was sent,
-    /// the bandwidth was measured when others sent less.
+    /// A round trip in which a queue stood all the time, without a probe of this sender.
+    fn on_queued_round(&mut self, now: Instant) {
+        self.cycle.queued_rounds += 1;
+        let queue = self.round.previous.rtt.zip(self.path.min_rtt.get());
+        let is_long = queue.is_some_and(|(rtt, min)| rtt >= min.mul_f64(1.0 + phase::HELD_QUEUE));
+        let is_small = self.in_flight(1.0) < phase::HELD_LEAST * u64::from(self.datagram);
+        let has_lost = self.loss.reacted.is_some_and(|at| now.since(at) < phase::HELD_QUIET);
+        if is_long && !is_small && !has_lost {
+            self.cycle.held_rounds += 1;
+        } else {
+            self.cycle.release();
+        }
+        if !self.cycle.is_held() {
+            self.follow_queue();
+        }
+    }
+
+    /// If less arrived than was sent while a queue stood, the bandwidth was measured when others sent less.
     fn follow_queue(&mut self) {
         let rate = self.round.rate();
         let gain = self.phase.pacing_gain();
@@ -288,6 +306,8 @@ impl Bbr {
             }
             Phase::Down | Phase::Cruise if self.is_time_to_probe(ack.now) => self.enter_refill(),
             Phase::Down if ack.remaining <= self.in_flight(1.0) => self.enter_cruise(ack.now),
+            // What fills the queue will not give way.
+            Phase::Down if self.cycle.is_held() && self.cycle.rounds > 0 => self.enter_cruise(ack.now),
             Phase::Refill if self.cycle.rounds > 0 => self.enter_up(ack.now),
             Phase::Up => self.probe_up(ack),
             _ => {}
@@ -303,11 +323,11 @@ impl Bbr {
             self.full.on_round(self.path.bandwidth.get());
         }
         match self.phase {
-            Phase::Down | Phase::Cruise if self.is_queued() => {
-                self.cycle.queued_rounds += 1;
-                self.follow_queue();
+            Phase::Down | Phase::Cruise if self.is_queued() => self.on_queued_round(ack.now),
+            Phase::Down | Phase::Cruise => {
+                self.cycle.queued_rounds = 0;
+                self.cycle.release();
             }
-            Phase::Down | Phase::Cruise => self.cycle.queued_rounds = 0,
             Phase::Up if !is_app_limited => {
                 let is_bounded = self.is_held_by_upper_bound(ack);
                 self.cycle.probe.on_round(self.bandwidth(), is_bounded);
@@ -325,6 +345,7 @@ impl Bbr {
         now > self.cycle.probed + self.cycle.wait
             || f64::from(self.cycle.rounds_since) >= product.min(phase::MAX_PROBE_ROUNDS)
             || self.cycle.is_crowded(product)
+            || self.cycle.is_held() && self.cycle.rounds_since >= phase::HELD_ROUNDS
     }
 
     /// Probing is over: less is sent than arrives, until the queue that it made is gone.
@@ -377,7 +398,9 @@ impl Bbr {
         let queue = self.path.min_rtt.get().unwrap_or_default() / phase::UP_QUEUE_PART;
         let probe = &self.cycle.probe;
         let has_queue = ack.latest.is_some_and(|rtt| rtt >= probe.rtt + queue);
-        let is_measured = self.cycle.rounds > 0 && self.path.steady.is_known();
+        // The first round trip in a long queue tells of what was sent before.
+        let least = if self.cycle.is_held() { 2 } else { 1 };
+        let is_measured = self.cycle.rounds >= least && self.path.steady.is_known();
         let is_idle = probe.idle_rounds >= phase::UP_IDLE_ROUNDS;
         if is_measured && (has_queue || is_idle) {
             self.path.is_full |= is_idle && !has_queue;

@@ -24,6 +24,8 @@ const DOWN_PACING: f64 = 0.9;
 pub(super) const UP_PACING: f64 = 1.25;
 const WINDOW_GAIN: f64 = 2.0;
 const UP_WINDOW_GAIN: f64 = 2.25;
+/// The same where others hold the queue: round trips are longer there.
+const HELD_WINDOW_GAIN: f64 = 2.5;
 /// Probing is over when round trips have become longer by this part of the smallest one, or bandwidth has not grown by
 /// this factor in so many.
 pub(super) const UP_QUEUE_PART: u32 = 10;
@@ -44,6 +46,12 @@ pub(super) const MAX_PROBE_ROUNDS: f64 = 63.0;
 /// and up to twice as many, so that senders do not probe in step.
 const CROWDED_PART: f64 = 8.0;
 const CROWDED_ROUNDS: f64 = 4.0;
+/// A queue is held by others that do not give way when it takes this part of the smallest round trip, in so many round
+/// trips in a row, to a sender whose product has so many datagrams, and that has lost nothing in it for so long.
+pub(super) const HELD_QUEUE: f64 = 0.9;
+pub(super) const HELD_ROUNDS: u32 = 6;
+pub(super) const HELD_LEAST: u64 = 8;
+pub(super) const HELD_QUIET: Duration = Duration::from_secs(5);
 
 /// A phase of the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +77,9 @@ impl Phase {
         }
     }
 
-    pub(super) fn window_gain(self) -> f64 {
+    pub(super) fn window_gain(self, is_held: bool) -> f64 {
         match self {
+            Self::Up if is_held => HELD_WINDOW_GAIN,
             Self::Up => UP_WINDOW_GAIN,
             Self::ProbeRtt(_) => PROBE_RTT_GAIN,
             _ => WINDOW_GAIN,
@@ -147,7 +156,9 @@ pub(super) struct Cycle {
     /// waited for.
     pub(super) queued_rounds: u32,
     spread: f64,
-    /// The bandwidth then.
+    /// Round trips in a row in which others may have held the queue.
+    pub(super) held_rounds: u32,
+    /// The bandwidth when probing ended last.
     pub(super) probed_bandwidth: f64,
     /// The samples of a probe are not all there yet.
     pub(super) is_pending: bool,
@@ -166,6 +177,7 @@ impl Cycle {
             rounds_since: 0,
             queued_rounds: 0,
             spread: 1.0,
+            held_rounds: 0,
             probed_bandwidth: 0.0,
             is_pending: false,
             is_restart: false,
@@ -205,6 +217,16 @@ impl Cycle {
         self.rounds_since = 0;
         self.queued_rounds = 0;
         self.spread = 1.0 + (z >> 32) as f64 / f64::from(u32::MAX);
+    }
+
+    /// Returns whether others hold the queue, and will not give way.
+    pub(super) fn is_held(&self) -> bool {
+        self.held_rounds >= HELD_ROUNDS
+    }
+
+    /// The queue is not held any more, if it was.
+    pub(super) fn release(&mut self) {
+        self.held_rounds = 0;
     }
 
     /// Returns whether others are on the path, and it is time to see what they leave: the sooner the less this sender

@@ -46,6 +46,24 @@ struct Run {
     lost: u64,
     /// Round trips of late, in us.
     rtts: VecDeque<u64>,
+    rival: Option<Rival>,
+}
+
+/// Another sender in the same queue, which keeps twice the product of the rate that it had at best in the latest second
+/// in flight, whatever the queue: as version 1 of the algorithm does.
+struct Rival {
+    /// Times at which its packets are acknowledged.
+    in_flight: VecDeque<u64>,
+    /// Bytes that arrived in each tenth of a second, the latest first.
+    arrived: VecDeque<u64>,
+    /// The time when that of the first is over.
+    until_us: u64,
+}
+
+impl Rival {
+    fn window(&self) -> u64 {
+        2 * self.arrived.iter().copied().max().unwrap_or_default() * RTT_US / 100_000
+    }
 }
 
 impl Run {
@@ -64,6 +82,34 @@ impl Run {
             delivered: 0,
             lost: 0,
             rtts: VecDeque::new(),
+            rival: None,
+        }
+    }
+
+    /// Begins to share the queue with one that has had all of it.
+    fn meet(&mut self) {
+        self.rival = Some(Rival {
+            in_flight: VecDeque::new(),
+            arrived: VecDeque::from([(RATE / 10.0) as u64]),
+            until_us: self.now_us + 100_000,
+        });
+    }
+
+    fn step_rival(&mut self) {
+        let Some(rival) = &mut self.rival else { return };
+        while rival.in_flight.front().is_some_and(|at| *at <= self.now_us) {
+            rival.in_flight.pop_front();
+            rival.arrived[0] += u64::from(DATAGRAM);
+        }
+        if self.now_us >= rival.until_us {
+            rival.until_us += 100_000;
+            rival.arrived.push_front(0);
+            rival.arrived.truncate(11);
+        }
+        let room = rival.window() / u64::from(DATAGRAM);
+        for _ in rival.in_flight.len() as u64..room {
+            self.busy_us = self.busy_us.max(self.now_us as f64) + f64::from(DATAGRAM) * 1e6 / self.rate;
+            rival.in_flight.push_back(self.busy_us as u64 + RTT_US);
         }
     }
 
@@ -140,6 +186,7 @@ impl Run {
 
     fn step(&mut self) {
         self.now_us += STEP_US;
+        self.step_rival();
         while let Some(index) = self
             .in_flight
             .iter()
@@ -549,4 +596,50 @@ fn what_stood_by_begins_at_the_rate_of_its_window_and_not_at_that_of_signs_of_li
     assert!(!run.bbr.in_slow_start());
     let rate = run.bbr.pacing_rate().unwrap();
     assert!((0.8 * RATE..1.4 * RATE).contains(&rate), "{rate}");
+}
+
+// spec: REC-11
+#[test]
+fn one_that_holds_a_long_queue_is_not_given_way_to() {
+    let mut run = Run::new(6.0, 0.0);
+    run.run(Duration::from_secs(5));
+    run.meet();
+    run.run(Duration::from_secs(20));
+    let (share, lost, rtt) = run.run(Duration::from_secs(20));
+    assert!((0.3..0.7).contains(&share) && lost == 0.0, "{share} {lost} {rtt}");
+    // It keeps what it has measured until the next probe, which comes soon; but for PROBE_RTT.
+    let (mut kept, mut times) = (0, Vec::new());
+    for _ in 0..8 {
+        run.until(Phase::Down);
+        let (bandwidth, begun) = (run.bbr.bandwidth(), run.now_us);
+        run.until(Phase::Refill);
+        kept += u32::from(run.bbr.bandwidth() > 0.95 * bandwidth);
+        times.push((run.now_us - begun) / 1000);
+    }
+    times.sort_unstable();
+    assert!(kept >= 5 && times[5] < 900, "{kept} {times:?}");
+    // When it has gone, the queue goes as well.
+    run.rival = None;
+    run.run(Duration::from_secs(10));
+    let (share, _, rtt) = run.run(Duration::from_secs(10));
+    assert!(share > 0.9 && rtt < 1.2, "{share} {rtt}");
+}
+
+// spec: REC-11
+#[test]
+fn a_long_queue_that_has_lost_something_is_followed() {
+    let mut run = Run::new(6.0, 0.0);
+    run.run(Duration::from_secs(5));
+    run.meet();
+    run.run(Duration::from_secs(10));
+    assert!(run.bbr.cycle.is_held());
+    run.until(Phase::Cruise);
+    let (rtt, now) = (ms(130), run.now_us);
+    assert!(run.lose(20, rtt, now), "a queue: congestion");
+    for _ in 0..20 {
+        run.run(ms(200));
+        assert!(!run.bbr.cycle.is_held());
+    }
+    run.run(Duration::from_secs(3));
+    assert!(run.bbr.cycle.is_held(), "nothing was lost for five seconds");
 }
