@@ -24,6 +24,7 @@ use crate::network;
 use crate::output::Output;
 use crate::server_at::ServerAt;
 use crate::servers;
+use crate::stun;
 use crate::target::Target;
 use crate::transfer::exchange::TransferError;
 use crate::transfer::patience::{Patience, Way};
@@ -170,6 +171,7 @@ impl Connector {
             network::tell_if_missing(target.places.iter().chain(of_servers), timeout, self.output);
         }
         let host = self.host(&servers, timeout).await?;
+        tokio::spawn(stun::tell_when_known(host.clone(), self.output));
         let who = match who {
             Some(who) => who,
             None => self.trust.identify(&host, &target).await?,

@@ -25,6 +25,8 @@ mod progress;
 mod screen;
 mod server_at;
 mod servers;
+#[cfg_attr(not(feature = "stun"), path = "stun_absent.rs")]
+mod stun;
 mod target;
 mod ticket;
 mod transfer;

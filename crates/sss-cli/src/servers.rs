@@ -20,12 +20,15 @@ use crate::output::Output;
 use crate::place::Place;
 use crate::port_mapping::MappingArgs;
 use crate::server_at::{ServerAt, ServerError};
+use crate::stun::{self, StunArgs};
 use crate::target::Target;
 
 /// Variable of the environment that names servers, separated by spaces or commas.
 const VARIABLE: &str = "SSS_SERVER";
 /// File in the user's configuration directory that names servers, one a line.
 const FILE: &str = "servers";
+/// File in the user's configuration directory that names STUN servers, one a line.
+const STUN_FILE: &str = "stun";
 /// Largest file of servers or EIDs that is read, in bytes.
 const MOST: u64 = 8 << 20;
 /// Time without a registration after which that is said.
@@ -50,6 +53,8 @@ pub(crate) struct ServerArgs {
     pub(crate) mapping: MappingArgs,
     #[command(flatten)]
     pub(crate) mdns: MdnsArgs,
+    #[command(flatten)]
+    pub(crate) stun: StunArgs,
     /// Keep to the local network: send nothing to other addresses than private and link-local ones, take nothing from
     /// them, and use no server
     #[arg(long, conflicts_with_all = ["server", "relay_only"])]
@@ -117,6 +122,7 @@ impl ServerArgs {
     /// If one of them cannot be understood.
     pub(crate) fn known(&self) -> Result<Vec<ServerAt>, Error> {
         self.check_relay_only()?;
+        self.check_stun()?;
         if self.is_without() {
             return Ok(Vec::new());
         }
@@ -159,6 +165,7 @@ impl ServerArgs {
         let switches = [
             (self.mdns.is_on(), "--mdns tells the local network where this host is"),
             (self.mapping.is_on(), "--port-mapping is for packets that come directly"),
+            (self.stun.is_on(), "--stun is for packets that come directly"),
         ];
         match switches.iter().find(|(is_on, _)| *is_on && self.relay.relay_only) {
             None => Ok(()),
@@ -167,6 +174,40 @@ impl ServerArgs {
                 Err(Error::new(Exit::Usage, what, "leave one of the two out"))
             }
         }
+    }
+
+    /// Checks that STUN servers are few, and may be asked.
+    fn check_stun(&self) -> Result<(), Error> {
+        if self.lan_only && self.stun.is_on() {
+            let what =
+                "--stun asks a server how this host is seen from outside, and with --lan-only nothing is sent there";
+            return Err(Error::new(Exit::Usage, what, "leave one of the two out"));
+        }
+        match self.stun.count() > stun::MOST {
+            false => Ok(()),
+            true => {
+                let what = format!("at most {} STUN servers are asked", stun::MOST);
+                Err(Error::new(
+                    Exit::Usage,
+                    what,
+                    "two are enough to tell what kind of NAT there is",
+                ))
+            }
+        }
+    }
+
+    /// The same, with the STUN servers of the user's file if none are given: for commands that tell others where this
+    /// host is.
+    ///
+    /// # Errors
+    /// If the file cannot be understood.
+    pub(crate) fn with_stun_file(mut self) -> Result<Self, Error> {
+        let is_without = self.is_without() || self.relay.relay_only;
+        if let Some(directory) = identity::config_directory().ok().filter(|_| !is_without) {
+            self.stun
+                .or_else(|| read_lines(&directory.join(STUN_FILE), IfMissing::Nothing))?;
+        }
+        Ok(self)
     }
 
     /// The target without places, if nothing is to be sent there.
@@ -325,7 +366,7 @@ pub(crate) fn register(
         .found_by(found_by)
         .relay(args.relay.of_host())
         .spraying(args.relay.spraying());
-    let builder = args.mapping.apply(builder);
+    let builder = args.stun.apply(args.mapping.apply(builder));
     servers.iter().fold(builder, |builder, server| {
         let builder = builder.rendezvous(server.eid, &server.place);
         with_tunnel(builder, server)
@@ -483,6 +524,7 @@ mod tests {
             relay: RelayArgs::default(),
             mapping: MappingArgs::default(),
             mdns: MdnsArgs::default(),
+            stun: StunArgs::default(),
             lan_only: false,
         }
     }

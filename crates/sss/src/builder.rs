@@ -1,5 +1,7 @@
 //! Building of a host.
 
+mod checks;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -25,6 +27,8 @@ use crate::mapping::{self, PortMapping};
 use crate::mdns::{self, Mdns};
 use crate::rendezvous::{self, FoundBy, RendezvousServer, Wishes};
 use crate::shared::Shared;
+#[cfg(feature = "stun")]
+use crate::stun;
 
 /// Place where a host's driver runs, which moves its datagrams and its timers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub struct HostBuilder {
     port_mapping: PortMapping,
     #[cfg(feature = "mdns")]
     mdns: Mdns,
+    #[cfg(feature = "stun")]
+    stun: Vec<Hint>,
     wishes: Wishes,
     config: Config,
 }
@@ -78,6 +84,8 @@ impl HostBuilder {
             port_mapping: PortMapping::default(),
             #[cfg(feature = "mdns")]
             mdns: Mdns::default(),
+            #[cfg(feature = "stun")]
+            stun: Vec::new(),
             wishes: Wishes::default(),
             config: Config::default(),
         }
@@ -160,6 +168,20 @@ impl HostBuilder {
     #[cfg(feature = "mdns")]
     pub fn mdns(mut self, mdns: Mdns) -> Self {
         self.mdns = mdns;
+        self
+    }
+
+    /// Adds a STUN server (RFC 8489), at most four of them, which is asked from the host's own socket where it sees
+    /// that, again every 20 to 25 s so that a NAT keeps it there, and at once when the network of this machine changes.
+    /// Its place is an address, or a name with a port, such as `stun.example.org:3478`. [`Host::stun`] tells what came
+    /// of it, and [`Host::outside_addrs`] what others may try: with a NAT that lets in everybody, or those whom this
+    /// host has written to, no other server is needed. The task runs on the runtime on which the host is built.
+    ///
+    /// The server learns this host's address, and that something asks it. Nobody vouches for what it says: it is a hint
+    /// for others, and nothing is sent there (RCH-54). Default: none, and nothing is sent.
+    #[cfg(feature = "stun")]
+    pub fn stun(mut self, server: impl Into<Hint>) -> Self {
+        self.stun.push(server.into());
         self
     }
 
@@ -453,6 +475,7 @@ impl HostBuilder {
         self.config.check()?;
         self.check_lan_only()?;
         self.check_relay_only()?;
+        self.check_stun()?;
         let key_log = self.key_log_file()?;
         self.config.key_log = key_log.is_some();
         let socket = match &self.bind {
@@ -513,45 +536,15 @@ impl HostBuilder {
         if self.mdns != Mdns::Off {
             mdns::start(host.shared(), self.mdns);
         }
+        #[cfg(feature = "stun")]
+        if !self.stun.is_empty() {
+            stun::start(host.shared(), self.stun);
+        }
         match self.mode {
             DriverMode::Shared => start.spawn(&runtime)?,
             DriverMode::Dedicated => start.spawn_thread().await?,
         }
         Ok(host)
-    }
-
-    /// RCH-37
-    fn check_lan_only(&self) -> Result<(), BuildError> {
-        if !self.config.lan_only {
-            return Ok(());
-        }
-        #[cfg(feature = "port-mapping")]
-        if self.port_mapping != PortMapping::Off {
-            return Err(BuildError::LanOnly("its router asked for a port"));
-        }
-        match self.wishes.has_servers() {
-            true => Err(BuildError::LanOnly("a registration server")),
-            false => Ok(()),
-        }
-    }
-
-    /// RCH-40
-    fn check_relay_only(&self) -> Result<(), BuildError> {
-        if !self.config.relay_only {
-            return Ok(());
-        }
-        #[cfg(feature = "port-mapping")]
-        if self.port_mapping != PortMapping::Off {
-            return Err(BuildError::RelayOnly("ask its router for a port"));
-        }
-        #[cfg(feature = "mdns")]
-        if self.mdns != Mdns::Off {
-            return Err(BuildError::RelayOnly("use mDNS"));
-        }
-        match self.wishes.serve {
-            Some(_) => Err(BuildError::RelayOnly("be a registration server")),
-            None => Ok(()),
-        }
     }
 
     /// The file for secrets, if program and environment agree that there is to be one.

@@ -227,7 +227,7 @@ impl Driver {
             transmitter: Transmitter::new(&socket),
             intake: Intake {
                 flood: Flood::new(),
-                receiver: Receiver::new(),
+                receiver: Receiver::of(&shared),
                 further,
                 tunnels,
             },
@@ -473,6 +473,10 @@ impl Driver {
         #[cfg(feature = "mdns")]
         if let Some(mdns) = self.shared.mdns() {
             mdns.desk().note_change();
+        }
+        #[cfg(feature = "stun")]
+        if let Some(stun) = self.shared.stun() {
+            stun.desk().note_change();
         }
         // A new socket has to be asked for what arrives.
         self.step = Step::Receive;

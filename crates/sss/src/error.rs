@@ -71,6 +71,9 @@ pub enum BuildError {
     /// The host is to be reached by relays alone, and to do something that tells others where it is.
     #[error("a host that is reached by relays alone cannot {0}")]
     RelayOnly(&'static str),
+    /// More than four STUN servers are named.
+    #[error("a host asks at most four STUN servers")]
+    TooManyStunServers,
     /// The operating system gave no entropy.
     #[error("the operating system gives no entropy: {0}")]
     Entropy(#[source] getrandom::Error),

@@ -18,6 +18,9 @@ pub struct Explanation {
     pub registrations: Vec<Registration>,
     /// Translator of addresses between this host and its servers.
     pub nat: NatKind,
+    /// Findings of STUN servers; `None` if none are asked.
+    #[cfg(feature = "stun")]
+    pub stun: Option<crate::StunReport>,
     /// Servers that have named a way to the peer of late.
     pub found_by: Vec<Eid>,
     /// The route that carries the streams; `None` as long as there is no channel.
@@ -106,8 +109,15 @@ impl Host {
             }
             _ => [None; 2],
         });
+        let observed = observed.flatten();
+        #[cfg(feature = "stun")]
+        let stun = self.stun();
+        #[cfg(feature = "stun")]
+        let observed = observed.chain(stun.iter().flat_map(crate::StunReport::seen));
         Explanation {
-            nat: NatKind::of(observed.flatten().collect(), &addresses),
+            nat: NatKind::of(observed.collect(), &addresses),
+            #[cfg(feature = "stun")]
+            stun,
             addresses,
             registrations,
             found_by: self.found_by(eid),

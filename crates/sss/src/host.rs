@@ -325,6 +325,23 @@ impl Host {
         self.handle.desk().map(|desk| desk.report())
     }
 
+    /// Tells what the host's STUN servers see. `None` if it asks none: see
+    /// [`HostBuilder::stun`](crate::HostBuilder::stun).
+    #[cfg(feature = "stun")]
+    pub fn stun(&self) -> Option<crate::StunReport> {
+        self.handle.stun().map(|stun| stun.desk().report())
+    }
+
+    /// Addresses at which the host is seen from outside, as its STUN servers say, beside those of
+    /// [`Self::local_addrs`]: at most one of IPv4 and one of IPv6. None where they contradict each other, since a NAT
+    /// that takes another port for each peer makes them useless, and where no server is asked. Others may try them as
+    /// hints; whether they get through depends on the NAT.
+    #[cfg(feature = "stun")]
+    pub fn outside_addrs(&self) -> Vec<SocketAddr> {
+        let own = addresses::usable(self.handle.local_addr());
+        self.stun().map_or_else(Vec::new, |report| report.outside(&own))
+    }
+
     /// Ends when the host has stopped and its port is free: some time after [`Self::close`] was called, or the last
     /// handle was dropped, or at once when the runtime of its driver has ended. [`Self::close`] waits for it too,
     /// so this is for whoever drops the host without closing it:

@@ -95,7 +95,7 @@
 
 mod builder;
 mod connect;
-#[cfg(any(feature = "port-mapping", feature = "mdns"))]
+#[cfg(any(feature = "port-mapping", feature = "mdns", feature = "stun"))]
 mod desk;
 #[cfg(feature = "redis")]
 mod directory;
@@ -123,6 +123,8 @@ mod service_builder;
 mod services_of;
 mod shared;
 mod stream;
+#[cfg(feature = "stun")]
+mod stun;
 #[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
 mod tls;
 #[cfg(feature = "tls")]
@@ -163,6 +165,8 @@ pub use mapping::desk::{MappedPort, MappingError, MappingProtocol, MappingReport
 pub use mdns::Mdns;
 #[cfg(feature = "mdns")]
 pub use mdns::desk::{MdnsLink, MdnsReport};
+#[cfg(feature = "stun")]
+pub use stun::desk::{StunReport, StunServer, StunState};
 #[cfg(feature = "tls")]
 pub use tls::{TlsLimits, TlsServer};
 #[cfg(feature = "tls")]

@@ -28,11 +28,17 @@ use crate::driver::wakers::Waiters;
 use crate::mapping::desk::MappingReport;
 #[cfg(feature = "mdns")]
 use crate::mdns::desk::MdnsDesk;
+#[cfg(feature = "stun")]
+use crate::stun::desk::StunDesk;
 #[cfg(feature = "tls")]
 use crate::tunnels::Tunnels;
 
 /// The address of a host that has none.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// Datagrams of others than the protocol that wait to be sent, at most: each question has one.
+#[cfg(feature = "stun")]
+const MAX_BESIDE: usize = 16;
 
 /// The state of a host that its handles and its driver share.
 pub(crate) struct Shared {
@@ -55,6 +61,9 @@ pub(crate) struct Shared {
     /// Set by a host that uses mDNS.
     #[cfg(feature = "mdns")]
     mdns: OnceLock<MdnsDesk>,
+    /// Set by a host that asks STUN servers.
+    #[cfg(feature = "stun")]
+    stun: OnceLock<StunDesk>,
     /// Used by a registration server that shares a directory.
     #[cfg(feature = "redis")]
     pub(crate) directory: crate::directory::desk::DirectoryDesk,
@@ -78,9 +87,10 @@ pub(crate) struct Inner {
     /// Tunnels that are open.
     #[cfg(feature = "tls")]
     pub(crate) tunnels: Tunnels,
+    /// Datagrams that are none of the protocol's, and wait to be sent.
+    #[cfg(feature = "stun")]
+    beside: Vec<(SocketAddr, Vec<u8>)>,
     driver: Parking,
-    /// The driver's last look at the clock, for calls made while it is at work.
-    now: Instant,
 }
 
 /// Stage of a host on its way to its end. Only ever moves forward.
@@ -103,6 +113,8 @@ struct Parking {
     waker: Option<Waker>,
     parked: bool,
     wanted: bool,
+    /// The driver's last look at the clock, for calls made while it is at work.
+    now: Instant,
 }
 
 impl Parking {
@@ -132,8 +144,12 @@ impl Inner {
             calls: 0,
             #[cfg(feature = "tls")]
             tunnels: Tunnels::default(),
-            driver: Parking::default(),
-            now,
+            #[cfg(feature = "stun")]
+            beside: Vec::new(),
+            driver: Parking {
+                now,
+                ..Parking::default()
+            },
         }
     }
 
@@ -144,6 +160,17 @@ impl Inner {
 
     /// The next thing to be sent or told, or the time until which there is nothing.
     pub(crate) fn poll(&mut self, now: Instant, buf: &mut TransmitBuf) -> Output {
+        #[cfg(feature = "stun")]
+        if let Some((to, datagram)) = self.beside.pop() {
+            buf.clear();
+            buf.append(&datagram);
+            return Output::Transmit(Transmit {
+                link: Link::Udp(to),
+                local: None,
+                ecn: sss_proto::Ecn::NotEct,
+                segment: datagram.len(),
+            });
+        }
         self.rendezvous.poll(now, &mut self.core, buf)
     }
 
@@ -167,6 +194,14 @@ impl Inner {
     /// Orders about further sockets. Seldom any.
     pub(crate) fn socket_orders(&mut self) -> Vec<SocketOrder> {
         std::iter::from_fn(|| self.rendezvous.poll_socket_order()).collect()
+    }
+
+    /// Has a datagram sent by the host's own socket, that is none of the protocol's.
+    #[cfg(feature = "stun")]
+    pub(crate) fn send_beside(&mut self, to: SocketAddr, datagram: Vec<u8>) {
+        if self.beside.len() < MAX_BESIDE {
+            self.beside.push((to, datagram));
+        }
     }
 
     /// Routers let these outer addresses in for this host, and no others.
@@ -292,6 +327,8 @@ impl Shared {
             desk: OnceLock::new(),
             #[cfg(feature = "mdns")]
             mdns: OnceLock::new(),
+            #[cfg(feature = "stun")]
+            stun: OnceLock::new(),
             #[cfg(feature = "redis")]
             directory: crate::directory::desk::DirectoryDesk::default(),
         }
@@ -389,6 +426,18 @@ impl Shared {
         self.mdns.get()
     }
 
+    /// Sets the desk for STUN.
+    #[cfg(feature = "stun")]
+    pub(crate) fn set_stun(&self, desk: StunDesk) {
+        let _ = self.stun.set(desk);
+    }
+
+    /// The desk for STUN, of a host that asks servers.
+    #[cfg(feature = "stun")]
+    pub(crate) fn stun(&self) -> Option<&StunDesk> {
+        self.stun.get()
+    }
+
     /// Has hosts looked for on the local network, if some are to be. Seldom any.
     #[cfg(feature = "mdns")]
     pub(crate) fn seek_on_lan(&self, inner: &mut Inner) {
@@ -411,10 +460,10 @@ impl Shared {
         let mut guard = self.lock();
         let inner = &mut *guard;
         if inner.driver.parked {
-            inner.now = self.clock.now();
+            inner.driver.now = self.clock.now();
         }
         inner.calls = inner.calls.wrapping_add(1);
-        let now = inner.now;
+        let now = inner.driver.now;
         let result = f(inner, now);
         let wake = inner.driver.take();
         let replaced = inner.waiters.take_replaced();
@@ -433,8 +482,8 @@ impl Shared {
     pub(crate) fn feed<R>(&self, f: impl FnOnce(&mut Inner, Instant) -> R) -> R {
         let mut guard = self.lock();
         let inner = &mut *guard;
-        inner.now = self.clock.now();
-        let now = inner.now;
+        inner.driver.now = self.clock.now();
+        let now = inner.driver.now;
         let result = f(inner, now);
         inner.want_driver();
         let wake = inner.driver.take();
@@ -455,7 +504,7 @@ impl Shared {
         let mut inner = self.lock();
         inner.driver.parked = false;
         let now = self.clock.now();
-        inner.now = now;
+        inner.driver.now = now;
         f(&mut inner, now)
     }
 

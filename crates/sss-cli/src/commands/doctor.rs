@@ -28,6 +28,7 @@ use crate::port_mapping::{self, Examined};
 use crate::screen;
 use crate::server_at::ServerAt;
 use crate::servers::{self, ServerArgs};
+use crate::stun;
 use crate::target::Target;
 use named::{InDns, Named};
 
@@ -52,6 +53,7 @@ Examples:
   sss doctor sss1q... --server ..     the way to a host, and what was tried
   sss doctor --mdns                   how many hosts are on this local network
   sss doctor sss1q... --mdns          whether it is one of them
+  sss doctor --stun stun.example      also where it is seen from outside
   sss doctor --port-mapping           also what the router does when it is asked
                                       to let a port in, and whether that works
 
@@ -82,6 +84,7 @@ struct Findings {
     explanation: Explanation,
     in_dns: Option<InDns>,
     attempt: Option<Attempt>,
+    stun: Option<stun::Examined>,
     router: Option<Examined>,
     lan: Option<mdns::Examined>,
     /// The switch by which no ports are guessed.
@@ -89,7 +92,8 @@ struct Findings {
 }
 
 /// Examines, and tells.
-pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
+pub(crate) async fn run(mut args: DoctorArgs, output: Output) -> Result<(), Error> {
+    args.connect.servers = args.connect.servers.with_stun_file()?;
     let begun = Instant::now();
     let Named { target, in_dns } = named::look_up(args.target, &args.connect, output).await?;
     let named = target.as_ref().map_or(&[][..], |target| &target.servers);
@@ -155,6 +159,7 @@ async fn examine(
     answered(host, budget.answers).await;
     told(host).await;
     caller.timeout = budget.left(begun.elapsed());
+    stun::settled(host).await;
     port_mapping::settled(host).await;
     let (attempt, cut_short) = match wanted {
         Some(wanted) => (Some(attempt(&caller, wanted, args.forbidden_by()).await), None),
@@ -174,13 +179,14 @@ async fn examine(
     if !unreached.is_empty() {
         diagnosis = Some(diagnosis::of_all(host, &unreached, budget.diagnosis).await);
     }
-    let router = port_mapping::examined(host);
+    let (stun, router) = (stun::examined(host), port_mapping::examined(host));
     let mut advice = advice(
         &explanation,
         (attempt.as_ref(), args),
         diagnosis.as_ref().map(Diagnosis::advice),
     );
     let diagnosis = diagnosis.map(|diagnosis| diagnosis.what);
+    advice.extend(stun.iter().flat_map(|stun| stun.advice.iter().cloned()));
     advice.extend(router.iter().flat_map(|router| router.advice.iter().cloned()));
     let lan = mdns::examined(host, attempt.as_ref().map(|attempt| &attempt.eid), cut_short);
     advice.extend(lan.iter().flat_map(|lan| lan.advice.iter().cloned()));
@@ -188,6 +194,7 @@ async fn examine(
         explanation,
         in_dns,
         attempt,
+        stun,
         router,
         lan,
         without_spraying: args.relay.without_spraying(),
@@ -443,7 +450,10 @@ fn text(
     if let Some(diagnosis) = diagnosis {
         row("", diagnosis);
     }
-    if !explanation.registrations.is_empty() {
+    for words in findings.stun.iter().flat_map(|stun| &stun.words) {
+        row("STUN", words);
+    }
+    if !explanation.registrations.is_empty() || findings.stun.is_some() {
         row("NAT", nat_words(explanation.nat));
     }
     if let Some(router) = &findings.router {
@@ -527,6 +537,7 @@ fn fact(
         "nat": explanation.nat.name(),
         "diagnosis": diagnosis,
         "advice": advice,
+        "stun": findings.stun.as_ref().map(|stun| stun.fact.clone()),
         "port_mapping": findings.router.as_ref().map(|router| router.fact.clone()),
         "guesses_ports": findings.without_spraying.is_none(),
         "dns": findings.in_dns.as_ref().map(InDns::fact),

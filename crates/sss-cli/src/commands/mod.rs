@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod access_log;
+mod calls;
 mod demo;
 mod doctor;
 mod get;

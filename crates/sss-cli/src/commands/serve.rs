@@ -1,6 +1,7 @@
 //! `sss serve`.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use sss::{
 };
 use sss_files::{PROTOCOL, Refusal, RelPath, SERVICE, Status};
 
-use crate::cli::{key_log_has_a_place, some_size};
-use crate::commands::{access_log, ping, qr, relay_check, routes, search, secret_file, ticket};
+use crate::cli::{key_log_has_a_place, some_size, target};
+use crate::commands::{access_log, calls, ping, qr, relay_check, routes, search, secret_file, ticket};
 use crate::error::{Error, Exit};
 use crate::identity;
 use crate::interrupt;
@@ -24,6 +25,8 @@ use crate::place::Place;
 use crate::port_mapping;
 use crate::server_at::ServerAt;
 use crate::servers::{self, ServerArgs};
+use crate::stun;
+use crate::target::Target;
 use crate::ticket::{Secret, Ticket};
 use crate::transfer::limits::descriptors_left;
 use crate::transfer::safe_path::Root;
@@ -84,6 +87,10 @@ pub(crate) struct ServeArgs {
     /// Show the ticket as a QR code, too
     #[arg(long, conflicts_with_all = ["public", "allow"])]
     pub(crate) qr: bool,
+    /// Also call this host, which calls this one at the same time: so NATs of both let the other in, without a server
+    /// (may be given several times; see --stun)
+    #[arg(long, value_name = "EID@HOST:PORT", value_parser = target(), conflicts_with = "relay_only")]
+    pub(crate) call: Vec<Target>,
     /// Tell nobody the EID who only asks an address who is there, as `sss ping HOST` does
     #[arg(long)]
     pub(crate) hidden: bool,
@@ -113,9 +120,11 @@ const PEERS_OF_NETWORK: usize = 2048;
 const PEERS_UNHEARD: usize = 256;
 
 /// Serves until it is stopped.
-pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
+pub(crate) async fn run(mut args: ServeArgs, output: Output) -> Result<(), Error> {
     key_log_has_a_place(args.key_log)?;
     let secret = args.secret()?;
+    args.servers = args.servers.with_stun_file()?;
+    let called = calls::of_targets(&args.call)?;
     let servers = args.servers.enough_with(&[])?;
     if servers.is_empty() && args.listed.is_some() {
         let next = "name one with --server EID@HOST, in SSS_SERVER, or in the file `servers` beside the identity";
@@ -162,10 +171,14 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     let host = args.listen.host(builder).await?;
     enough_descriptors()?;
     start(&host, service)?;
-    let ticket = announce(&host, (secret, &servers, relay_only), output);
+    stun::settled(&host).await;
+    stun::tell(&host, output);
+    let ticket = announce(&host, (secret.clone(), &servers, relay_only), output);
     if let Some(ticket) = ticket.filter(|_| args.qr) {
         qr::show(&ticket, output)?;
     }
+    calls::start(&host, called, output);
+    tokio::spawn(announce_anew(host.clone(), (secret, servers.clone()), output));
     if !servers.is_empty() {
         tokio::spawn(routes::watch(host.clone(), output));
     }
@@ -323,6 +336,16 @@ pub(crate) fn start(host: &Host, service: FileService) -> Result<(), Error> {
     Ok(())
 }
 
+/// Places that a ticket names: where the host is seen from outside first, and its own addresses.
+fn places(outside: &[SocketAddr], addresses: &[SocketAddr]) -> Vec<Place> {
+    let elsewhere = addresses.iter().filter(|address| !address.ip().is_loopback());
+    let mut places: Vec<Place> = outside.iter().chain(elsewhere).copied().map(Place::Address).collect();
+    if places.is_empty() {
+        places.extend(addresses.iter().copied().map(Place::Address));
+    }
+    places
+}
+
 /// Prints where the host can be reached, and the ticket, if it asks for one: that is returned. It names the servers. If
 /// the host is to be reached by their relays alone, neither tells an address.
 pub(crate) fn announce(
@@ -331,15 +354,13 @@ pub(crate) fn announce(
     output: Output,
 ) -> Option<String> {
     let eid = host.eid();
-    let mut addresses = host.local_addrs();
+    let (mut own, mut addresses) = (host.local_addrs(), stun::outside(host));
     if relay_only {
+        own.clear();
         addresses.clear();
     }
-    let elsewhere = addresses.iter().filter(|address| !address.ip().is_loopback());
-    let mut places: Vec<Place> = elsewhere.copied().map(Place::Address).collect();
-    if places.is_empty() {
-        places.extend(addresses.iter().copied().map(Place::Address));
-    }
+    let places = places(&addresses, &own);
+    addresses.append(&mut own);
     let ticket = secret.map(|secret| {
         Ticket::new(eid, places.iter().cloned(), Some(secret))
             .with_servers(servers.iter().cloned())
@@ -368,4 +389,19 @@ pub(crate) fn announce(
         ticket::note_if_useless(&places, output);
     }
     ticket
+}
+
+/// Prints another ticket whenever the host is seen elsewhere from outside: those before lead nobody here any more.
+async fn announce_anew(host: Host, (secret, servers): (Option<Secret>, Vec<ServerAt>), output: Output) {
+    let of = host.clone();
+    let anew = move |outside: &[SocketAddr]| {
+        let Some(secret) = secret.clone() else {
+            return;
+        };
+        let places = places(outside, &of.local_addrs());
+        let ticket = Ticket::new(of.eid(), places, Some(secret)).with_servers(servers.iter().cloned());
+        let fact = json!({"event": "ticket", "eid": of.eid().to_string(), "ticket": ticket.to_string()});
+        output.prose(format!("ticket {ticket}"), &fact);
+    };
+    stun::watch(host, output, anew).await;
 }

@@ -1,10 +1,11 @@
 //! `sss ticket`.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use sss::Host;
+use sss::{BuildError, Host};
 
 use crate::cli::whole;
 use crate::commands::{qr, secret_file};
@@ -13,6 +14,7 @@ use crate::identity;
 use crate::output::Output;
 use crate::place::{DEFAULT_PORT, Place};
 use crate::servers::{ServerArgs, each_once};
+use crate::stun;
 use crate::ticket::Ticket;
 
 /// Longest string of a record in the DNS, in bytes.
@@ -26,6 +28,8 @@ Examples:
   sss ticket --public                          for `sss serve --public`
   sss ticket --ticket-file t --at nas.example  at a name
   sss ticket --ticket-file t --qr              to be scanned from this screen
+  sss ticket --ticket-file t --stun stun.example
+                                               where the router lets it be seen
   sss ticket --public --dns nas.example --at nas.example
                                                for the zone of nas.example
 
@@ -75,7 +79,9 @@ fn in_dns(text: &str) -> Result<String, String> {
 }
 
 /// Prints the ticket.
-pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
+pub(crate) async fn run(mut args: TicketArgs, output: Output) -> Result<(), Error> {
+    args.check_stun()?;
+    args.servers = args.servers.with_stun_file()?;
     let secret = match (&args.ticket_file, args.public) {
         (Some(file), _) => Some(secret_file::load_or_create(file)?),
         (None, true) => None,
@@ -96,7 +102,7 @@ pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
     let places = match (args.at, is_unplaced || is_for_all) {
         (_, true) => Vec::new(),
         (places, _) if is_placed => each_once(places),
-        _ => here(args.port, args.servers.lan_only).await?,
+        _ => here(args.port, &args.servers, output).await?,
     };
     if places.is_empty() && servers.is_empty() && !args.servers.mdns.is_on() {
         let next = match is_for_all {
@@ -164,23 +170,63 @@ fn record(name: &str, ticket: &str) -> String {
     format!("_sss.{name}. 3600 IN TXT {}", quoted.join(" "))
 }
 
-/// Addresses of this machine, or those of its local networks, with a port.
-async fn here(port: u16, lan_only: bool) -> Result<Vec<Place>, Error> {
-    let host = |at| Host::builder().lan_only(lan_only).bind(at).build();
-    let host = match host("[::]:0").await {
-        Ok(host) => host,
-        Err(_) => host("0.0.0.0:0").await?,
+impl TicketArgs {
+    /// Checks that STUN servers are asked for a ticket that may name what they see.
+    fn check_stun(&self) -> Result<(), Error> {
+        let switches = [
+            (!self.at.is_empty(), "--at"),
+            (self.no_addresses, "--no-addresses"),
+            (self.dns.is_some(), "--dns"),
+        ];
+        match switches.iter().find(|(is_on, _)| *is_on && self.servers.stun.is_on()) {
+            None => Ok(()),
+            Some((_, switch)) => {
+                let what = format!("with {switch} the ticket does not name what a STUN server sees");
+                Err(Error::new(Exit::Usage, what, "leave one of the two out"))
+            }
+        }
+    }
+}
+
+/// Addresses of this machine, or those of its local networks, with a port; first those at which STUN servers see it.
+async fn here(port: u16, args: &ServerArgs, output: Output) -> Result<Vec<Place>, Error> {
+    let bound = match args.stun.is_on() {
+        true => port,
+        false => 0,
     };
+    let host = |ip: IpAddr| {
+        let builder = Host::builder().lan_only(args.lan_only).bind(SocketAddr::new(ip, bound));
+        args.stun.apply(builder).build()
+    };
+    let host = match host(Ipv6Addr::UNSPECIFIED.into()).await {
+        Err(error @ BuildError::PortInUse { .. }) => Err(error),
+        Err(_) => host(Ipv4Addr::UNSPECIFIED.into()).await,
+        host => host,
+    };
+    let host = host.map_err(|error| match error {
+        BuildError::PortInUse { .. } if args.stun.is_on() => {
+            let what = format!("UDP port {port} is in use, and STUN servers are to see it");
+            let next = "`sss serve --stun ..` prints the ticket itself; or stop the program that has the port";
+            Error::new(Exit::Failed, what, next)
+        }
+        other => other.into(),
+    })?;
+    stun::settled(&host).await;
+    stun::tell(&host, output);
     let addresses = host.local_addrs();
     let elsewhere: Vec<_> = addresses.iter().filter(|address| !address.ip().is_loopback()).collect();
     let chosen = match elsewhere.is_empty() {
         true => addresses.iter().collect(),
         false => elsewhere,
     };
-    let places = chosen.into_iter().map(|address| {
+    let local = chosen.into_iter().map(|address| {
         let mut address = *address;
         address.set_port(port);
-        Place::Address(address)
+        address
     });
-    Ok(places.collect())
+    Ok(stun::outside(&host)
+        .into_iter()
+        .chain(local)
+        .map(Place::Address)
+        .collect())
 }

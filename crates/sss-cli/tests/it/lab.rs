@@ -23,6 +23,8 @@ mod pair;
 mod routers;
 pub(crate) mod running;
 mod sprayed;
+#[cfg(feature = "stun")]
+mod stun;
 mod suspended;
 mod thirds;
 mod translated;

@@ -29,6 +29,8 @@ mod rendezvous;
 mod resume;
 mod services;
 mod several;
+#[cfg(feature = "stun")]
+mod stun;
 mod support;
 mod terminal;
 mod transfer;

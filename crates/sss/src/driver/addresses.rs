@@ -76,6 +76,16 @@ pub(crate) fn has_moved(remote: SocketAddr, local: Option<IpAddr>, bound: Socket
     local.is_none_or(|local| local.to_canonical() != source)
 }
 
+/// Returns whether this machine has a way to an address. Found without sending anything.
+#[cfg(feature = "stun")]
+pub(crate) fn has_way(to: SocketAddr) -> bool {
+    let any: IpAddr = match to.is_ipv4() {
+        true => Ipv4Addr::UNSPECIFIED.into(),
+        false => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    UdpSocket::bind((any, 0)).is_ok_and(|socket| socket.connect(to).is_ok())
+}
+
 /// Returns whether a socket bound to `bound` is there for nobody any more, because this machine has lost the address.
 /// Loopback is never lost.
 pub(super) fn has_vanished(mut bound: SocketAddr) -> bool {

@@ -14,6 +14,8 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
+#[cfg(feature = "stun")]
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -28,6 +30,8 @@ use super::rounds::Rounds;
 use super::socket::{self, Socket};
 use super::{SocketStats, addresses};
 use crate::shared::{Inner, Shared};
+#[cfg(feature = "stun")]
+use crate::stun::desk::Questions;
 
 /// Size of a buffer: the largest that a datagram or a GRO batch can be.
 pub(super) const BUFFER: usize = 65_536;
@@ -80,6 +84,9 @@ pub(crate) struct Receiver {
     negotiation: VecDeque<Staged>,
     /// Way to somebody else who takes greetings.
     divert: Option<SyncSender<Staged>>,
+    /// Questions to STUN servers, of a host that has some.
+    #[cfg(feature = "stun")]
+    questions: Option<Arc<Questions>>,
 }
 
 /// A batch on its way to the core.
@@ -120,7 +127,40 @@ impl Receiver {
             staged: VecDeque::new(),
             negotiation: VecDeque::new(),
             divert: None,
+            #[cfg(feature = "stun")]
+            questions: None,
         }
+    }
+
+    /// One for a host, whose questions to STUN servers are answered by what comes.
+    pub(crate) fn of(shared: &Shared) -> Self {
+        #[cfg(feature = "stun")]
+        return Self {
+            questions: shared.stun().map(|stun| Arc::clone(stun.questions())),
+            ..Self::new()
+        };
+        #[cfg(not(feature = "stun"))]
+        {
+            let _ = shared;
+            Self::new()
+        }
+    }
+
+    /// Returns whether a batch is taken for answers of STUN servers (RCH-53). What is none is left to the core, which
+    /// counts it.
+    fn is_answer(&self, staged: &Staged) -> bool {
+        #[cfg(feature = "stun")]
+        if let Some(questions) = &self.questions
+            && staged.data.first().copied().is_some_and(Questions::may_take)
+            && staged.socket.is_none()
+        {
+            let datagrams = staged.data.chunks(staged.stride);
+            // All of them are looked at.
+            let taken = datagrams.filter(|datagram| questions.take(staged.remote, datagram));
+            return taken.count() > 0;
+        }
+        let _ = staged;
+        false
     }
 
     /// Gives greetings to somebody else from now on, those that wait too; or no longer.
@@ -141,6 +181,9 @@ impl Receiver {
 
     /// Puts a batch where it waits for the core.
     pub(super) fn put(&mut self, staged: Staged, stats: &mut SocketStats) {
+        if self.is_answer(&staged) {
+            return;
+        }
         let (queue, staged) = match self.keeps_its_place(&staged) {
             true => (&mut self.staged, staged),
             false => match self.diverted(staged) {
