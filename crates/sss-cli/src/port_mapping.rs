@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 use sss::{
-    Host, HostBuilder, MappedPort, MappingError, MappingProtocol, MappingReport, PortMapping, Proof, Registration,
-    RegistrationState,
+    Host, HostBuilder, MappedPort, MappingError, MappingProtocol, MappingReport, Pinhole, PortMapping, Proof,
+    Registration, RegistrationState,
 };
 
 use crate::output::Output;
@@ -21,7 +21,8 @@ const SETTLING: Duration = Duration::from_secs(25);
 /// Argument that says whether the router is asked for a port.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct MappingArgs {
-    /// Ask the router of this network, by PCP, NAT-PMP or UPnP, to let packets to this host in from everywhere
+    /// Ask the router of this network, by PCP, NAT-PMP or UPnP, to let packets to this host in from everywhere; that of
+    /// IPv6 by PCP
     #[arg(long)]
     pub(crate) port_mapping: bool,
 }
@@ -91,9 +92,19 @@ fn why_none(report: &MappingReport) -> String {
 
 /// Findings about the router, for people and for machines.
 pub(crate) struct Examined {
-    pub(crate) words: String,
+    words: String,
+    /// Words about the router of IPv6, if there is one.
+    pinhole: Option<String>,
     pub(crate) advice: Vec<String>,
     pub(crate) fact: Value,
+}
+
+impl Examined {
+    /// The findings with their names.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let pinhole = self.pinhole.iter().map(|words| ("pinhole", words.as_str()));
+        [("mapping", self.words.as_str())].into_iter().chain(pinhole)
+    }
 }
 
 /// Something that is wrong with the port that a router has given.
@@ -178,6 +189,52 @@ fn is_private(ip: IpAddr) -> bool {
     }
 }
 
+/// Address that the router of IPv6 lets in.
+fn let_in(report: &MappingReport) -> Option<SocketAddr> {
+    let port = report.pinhole.as_ref()?.port.as_ref().ok()?;
+    Some(port.outside)
+}
+
+/// Findings about the router of IPv6.
+fn pinhole_words(host: &Host, pinhole: &Pinhole) -> String {
+    let port = match &pinhole.port {
+        Ok(port) => port,
+        Err(why) => return format!("the router at {} lets nothing in by IPv6: PCP: {why}", pinhole.router),
+    };
+    let registrations = host.registrations();
+    let is_seen = registrations
+        .iter()
+        .any(|one| matches!(one.state, RegistrationState::Registered { observed: Some(at), .. } if at == port.outside));
+    let seen = match is_seen {
+        _ if port.outside != port.inside => "which is another than the own: it translates IPv6",
+        true => "where a server sees this host",
+        false if registrations.is_empty() => "the own address",
+        false => "the own address; no server sees this host there",
+    };
+    format!("{} by {}, {seen}", port.outside, port.protocol.name())
+}
+
+fn kind(why: &MappingError) -> &'static str {
+    match why {
+        MappingError::Silent => "silent",
+        MappingError::Refused(_) => "refused",
+        MappingError::Elsewhere(_) => "elsewhere",
+        _ => "useless",
+    }
+}
+
+fn pinhole_fact(pinhole: &Pinhole) -> Value {
+    let port = pinhole.port.as_ref().ok();
+    let failure = pinhole.port.as_ref().err();
+    json!({
+        "router": pinhole.router.to_string(),
+        "address": port.map(|port| port.outside.to_string()),
+        "seconds": port.and_then(|port| port.lifetime).map(|lifetime| lifetime.as_secs()),
+        "kind": failure.map(kind),
+        "error": failure.map(ToString::to_string),
+    })
+}
+
 /// Waits until the router has answered, and servers have tried the port; a while at most.
 pub(crate) async fn settled(host: &Host) {
     let wait = async {
@@ -225,16 +282,18 @@ pub(crate) fn examined(host: &Host) -> Option<Examined> {
                 .to_owned(),
         );
     }
+    if report.pinhole.as_ref().is_some_and(|pinhole| pinhole.port.is_err()) {
+        advice.push(
+            "if the router keeps out what comes by IPv6: switch PCP on in its pages, or have it let the UDP port of this \
+             host's IPv6 address in"
+                .to_owned(),
+        );
+    }
     let lifetime = report.port.and_then(|port| port.lifetime);
-    let failed = report.failures.iter().map(|(protocol, why)| {
-        let kind = match why {
-            MappingError::Silent => "silent",
-            MappingError::Refused(_) => "refused",
-            MappingError::Elsewhere(_) => "elsewhere",
-            _ => "useless",
-        };
-        json!({"protocol": protocol.name(), "kind": kind, "error": why.to_string()})
-    });
+    let failed = report
+        .failures
+        .iter()
+        .map(|(protocol, why)| json!({"protocol": protocol.name(), "kind": kind(why), "error": why.to_string()}));
     let fact = json!({
         "router": report.router.map(|router| router.to_string()),
         "address": report.port.map(|port| port.outside.to_string()),
@@ -247,8 +306,15 @@ pub(crate) fn examined(host: &Host) -> Option<Examined> {
         }),
         "problems": problems.iter().map(|problem| problem.name()).collect::<Vec<_>>(),
         "failures": failed.collect::<Vec<_>>(),
+        "ipv6": report.pinhole.as_ref().map(pinhole_fact),
     });
-    Some(Examined { words, advice, fact })
+    let pinhole = report.pinhole.as_ref();
+    Some(Examined {
+        words,
+        pinhole: pinhole.map(|pinhole| pinhole_words(host, pinhole)),
+        advice,
+        fact,
+    })
 }
 
 /// Event for a port.
@@ -263,7 +329,13 @@ fn fact(mapped: Option<Mapped>) -> Value {
 /// Tells which address the router lets in, when it is proven, and when it is lost, for as long as the host is at work.
 pub(crate) async fn watch(host: Host, output: Output) {
     let (mut told, mut doubted): (Option<Mapped>, Option<String>) = (None, None);
+    let mut told_let_in = None;
     while let Some(report) = host.port_mapping().filter(|_| !host.is_closed()) {
+        let let_in = let_in(&report);
+        if let_in != told_let_in {
+            tell_let_in(let_in, output);
+            told_let_in = let_in;
+        }
         let mapped = mapped(&host);
         let proven = mapped.filter(|mapped| mapped.proof == Some(Proof::Proven));
         match proven {
@@ -283,6 +355,7 @@ pub(crate) async fn watch(host: Host, output: Output) {
         told = proven;
         let doubt = match mapped {
             _ if report.is_asking => None,
+            None if let_in.is_some() => None,
             None => Some(why_none(&report)),
             Some(Mapped { outside, proof, .. }) => match proof {
                 Some(Proof::Dead) => Some(format!(
@@ -300,4 +373,17 @@ pub(crate) async fn watch(host: Host, output: Output) {
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Tells which IPv6 address the router lets in, or that it does no longer.
+fn tell_let_in(address: Option<SocketAddr>, output: Output) {
+    let text = match address {
+        Some(address) => format!("let in at {address} by the router of IPv6 (PCP)"),
+        None => "no longer let in by the router of IPv6".to_owned(),
+    };
+    let address = address.map(|address| address.to_string());
+    output.prose(
+        text,
+        &json!({"event": "pinhole", "address": address, "protocol": "PCP"}),
+    );
 }

@@ -24,9 +24,19 @@ impl MappingArgs {
 
 /// Findings about a router: there are none.
 pub(crate) struct Examined {
-    pub(crate) words: String,
+    words: String,
+    /// Words about the router of IPv6.
+    pinhole: Option<String>,
     pub(crate) advice: Vec<String>,
     pub(crate) fact: Value,
+}
+
+impl Examined {
+    /// The findings with their names.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let pinhole = self.pinhole.iter().map(|words| ("pinhole", words.as_str()));
+        [("mapping", self.words.as_str())].into_iter().chain(pinhole)
+    }
 }
 
 /// Does not wait.

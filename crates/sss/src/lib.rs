@@ -160,7 +160,7 @@ pub use stream::{
 #[cfg(feature = "port-mapping")]
 pub use mapping::PortMapping;
 #[cfg(feature = "port-mapping")]
-pub use mapping::desk::{MappedPort, MappingError, MappingProtocol, MappingReport};
+pub use mapping::desk::{MappedPort, MappingError, MappingProtocol, MappingReport, Pinhole};
 #[cfg(feature = "mdns")]
 pub use mdns::Mdns;
 #[cfg(feature = "mdns")]

@@ -4,6 +4,7 @@
 //!
 //! 1. *find* the router ([`router`]);
 //! 2. *ask* it: by PCP, and at the same time whether it speaks NAT-PMP and UPnP, of which the first that works is used;
+//!    and that of IPv6, by PCP, to let the host's own address in;
 //! 3. *name* the outer address to the servers, which prove it by an echo (RCH-25, RCH-26);
 //! 4. *wait* until half of the time is over, the network has changed, or nothing comes through any more; then again;
 //! 5. *give back*, when the host goes.
@@ -12,6 +13,7 @@
 
 pub(crate) mod desk;
 mod pcp;
+mod pinhole;
 mod router;
 mod upnp;
 
@@ -29,8 +31,8 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::desk::Desk;
 use crate::redaction::HostTag;
 use crate::shared::Shared;
-use desk::{MappedPort, MappingError, MappingProtocol, MappingReport};
-use router::Place;
+use desk::{MappedPort, MappingError, MappingProtocol, MappingReport, Pinhole};
+use router::{Place, PlaceSix};
 
 /// Use that a host makes of its router's port mapping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,6 +153,49 @@ async fn ask(place: Place, wish: Wish, before: Option<Held>) -> (Option<Granted<
     }
 }
 
+/// Asks the router of IPv4, if there is one, in a task of its own: other crates read what it says.
+async fn ask_in_a_task(
+    (place, ports): (Option<Place>, OuterPorts),
+    before: Option<(Granted<Held>, Instant)>,
+) -> (Option<Granted<Held>>, Failures) {
+    let Some(place) = place else {
+        return (None, Failures::new());
+    };
+    let inside = place.inside;
+    let wish = Wish {
+        inside,
+        outside: ports.for_inside(inside.port()),
+    };
+    let same = before.filter(|(granted, _)| granted.port.inside == inside);
+    let mut asked = JoinSet::new();
+    asked.spawn(ask(place, wish, same.map(|(granted, _)| granted.held)));
+    let outcome = asked.join_next().await.unwrap_or(Ok((None, Failures::new())));
+    outcome.unwrap_or_else(|error| {
+        let why = MappingError::Useless(said(&error));
+        (None, vec![(MappingProtocol::Upnp, why)])
+    })
+}
+
+/// Asks the router of IPv6, if there is one, likewise.
+async fn ask_six(
+    place: Option<PlaceSix>,
+    before: Option<Granted<pinhole::Held>>,
+) -> (Option<Granted<pinhole::Held>>, Option<Pinhole>) {
+    let Some(place) = place else {
+        return (None, None);
+    };
+    let same = before.filter(|granted| granted.port.inside == place.inside);
+    let mut asked = JoinSet::new();
+    asked.spawn(pinhole::ask(place, same.map(|granted| granted.held)));
+    let outcome = asked.join_next().await.unwrap_or(Ok(Err(MappingError::Silent)));
+    let outcome = outcome.unwrap_or_else(|error| Err(MappingError::Useless(said(&error))));
+    let told = Pinhole {
+        router: place.router.into(),
+        port: outcome.as_ref().map(|granted| granted.port).map_err(Clone::clone),
+    };
+    (outcome.ok(), Some(told))
+}
+
 /// Text of a router's, as it is told: short, and without what terminals obey.
 fn said(text: &dyn Display) -> String {
     let text = text.to_string();
@@ -189,6 +234,7 @@ pub(crate) fn start(shared: &Arc<Shared>, ports: OuterPorts) {
         desk: Arc::clone(shared.open_desk()),
         ports,
         granted: None,
+        pinhole: None,
         pause: FIRST_PAUSE,
     };
     tokio::spawn(keeper.run());
@@ -201,6 +247,7 @@ struct Keeper {
     desk: Arc<Desk<MappingReport>>,
     ports: OuterPorts,
     granted: Option<(Granted<Held>, Instant)>,
+    pinhole: Option<Granted<pinhole::Held>>,
     /// The next pause after a failure.
     pause: Duration,
 }
@@ -235,57 +282,54 @@ impl Keeper {
             }
             reason = self.wait().await;
         }
-        if let Some((granted, _)) = self.granted.take() {
-            let _ = timeout(GIVING_BACK, granted.held.give_back()).await;
-        }
+        let (granted, pinhole) = (self.granted.take(), self.pinhole.take());
+        let give_back = async {
+            if let Some((granted, _)) = granted {
+                granted.held.give_back().await;
+            }
+        };
+        let close = async {
+            if let Some(pinhole) = pinhole {
+                pinhole.held.give_back().await;
+            }
+        };
+        let _ = timeout(GIVING_BACK, async { tokio::join!(give_back, close) }).await;
         self.desk.end();
     }
 
     /// Asks once, and tells what came of it.
     async fn round(&mut self, bound: SocketAddr, reason: Reason) {
-        let Some(place) = router::find(bound).await else {
-            self.granted = None;
-            self.tell(MappingReport::default(), true);
-            return;
-        };
-        let inside = place.inside;
-        let wish = Wish {
-            inside,
-            outside: self.ports.for_inside(inside.port()),
-        };
-        let same = self
-            .granted
-            .clone()
-            .filter(|(granted, _)| granted.port.inside == inside);
-        let before = same.as_ref().map(|(granted, _)| granted.held.clone());
-        // Other crates read what the router says.
-        let mut asked = JoinSet::new();
-        asked.spawn(ask(place, wish, before));
-        let outcome = asked.join_next().await.unwrap_or(Ok((None, Failures::new())));
-        let (granted, failures) = outcome.unwrap_or_else(|error| {
-            let why = MappingError::Useless(said(&error));
-            (None, vec![(MappingProtocol::Upnp, why)])
-        });
+        let (place, place_six) = router::find(bound).await;
+        let before = self.granted.clone();
+        let (granted, (pinhole, told)) = tokio::join!(
+            ask_in_a_task((place, self.ports), before.clone()),
+            ask_six(place_six, self.pinhole.clone())
+        );
+        let (granted, failures) = granted;
         let now = Instant::now();
-        let is_restarted = match (&granted, &same) {
-            (Some(after), Some((before, asked))) => has_restarted(before.epoch, after.epoch, now - *asked),
+        let is_restarted = match (&granted, &before) {
+            (Some(after), Some((before, asked))) if after.port.inside == before.port.inside => {
+                has_restarted(before.epoch, after.epoch, now - *asked)
+            }
             _ => false,
         };
         let report = MappingReport {
             is_asking: false,
-            router: Some(place.router.into()),
+            router: place.map(|place| place.router.into()),
             port: granted.as_ref().map(|granted| granted.port),
             failures,
+            pinhole: told,
         };
         self.granted = granted.map(|granted| (granted, now));
+        self.pinhole = pinhole;
         self.tell(report, is_restarted || reason == Reason::Dead);
     }
 
     /// Tells the host, and its servers. Set `is_new` if they are to prove it anew even if it is the same.
     fn tell(&self, report: MappingReport, is_new: bool) {
         let before = self.desk.report().port.map(|port| port.outside);
-        let outside = report.port.map(|port| port.outside);
-        if before != outside {
+        let outside = report.outside();
+        if before != report.port.map(|port| port.outside) {
             match (report.port, report.router) {
                 (Some(port), _) => {
                     tracing::info!(host = %self.tag, protocol = port.protocol.name(), "the router lets a port in");
@@ -300,24 +344,29 @@ impl Keeper {
                 if is_new {
                     inner.set_mapped(now, &[]);
                 }
-                inner.set_mapped(now, outside.as_slice());
+                inner.set_mapped(now, &outside);
             });
         }
     }
 
     /// Waits until there is a reason to ask again.
     async fn wait(&mut self) -> Reason {
+        let half = |port: &MappedPort| (port.lifetime.unwrap_or(LIFETIME) / 2).clamp(RENEWALS.0, RENEWALS.1);
         let time = match &self.granted {
             Some((granted, _)) => {
                 self.pause = FIRST_PAUSE;
-                let half = granted.port.lifetime.unwrap_or(LIFETIME) / 2;
-                half.clamp(RENEWALS.0, RENEWALS.1)
+                half(&granted.port)
             }
             None => {
                 let longer = (self.pause * 2).min(LONGEST_PAUSE);
                 std::mem::replace(&mut self.pause, longer)
             }
         };
+        let pinhole = self
+            .pinhole
+            .as_ref()
+            .map_or(Duration::MAX, |granted| half(&granted.port));
+        let time = time.min(pinhole);
         let was_dead = self.is_dead();
         let dead = async {
             loop {

@@ -456,8 +456,8 @@ fn text(
     if !explanation.registrations.is_empty() || findings.stun.is_some() {
         row("NAT", nat_words(explanation.nat));
     }
-    if let Some(router) = &findings.router {
-        row("mapping", &router.words);
+    for (name, words) in findings.router.iter().flat_map(Examined::rows) {
+        row(name, words);
     }
     if let Some(lan) = &findings.lan {
         row("mDNS", &lan.words);

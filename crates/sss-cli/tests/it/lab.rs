@@ -20,6 +20,8 @@ mod mapped;
 mod observed;
 mod pair;
 #[cfg(feature = "port-mapping")]
+mod pinholes;
+#[cfg(feature = "port-mapping")]
 mod routers;
 pub(crate) mod running;
 mod sprayed;

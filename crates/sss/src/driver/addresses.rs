@@ -137,7 +137,7 @@ fn sorted(mut local: Vec<LocalAddress>, preferred: &[Option<IpAddr>]) -> Vec<Loc
 }
 
 /// The addresses from which this machine sends to other networks, by IPv4 and by IPv6.
-pub(super) fn preferred_sources() -> [Option<IpAddr>; 2] {
+pub(crate) fn preferred_sources() -> [Option<IpAddr>; 2] {
     // Addresses reserved for documentation (RFC 5737, RFC 3849): every default route covers them.
     [
         source_address(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()).ok(),

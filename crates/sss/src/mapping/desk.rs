@@ -75,9 +75,28 @@ pub struct MappingReport {
     pub port: Option<MappedPort>,
     /// Failures in the protocols that came before, or in all.
     pub failures: Vec<(MappingProtocol, MappingError)>,
+    /// Outcome of asking the router of IPv6. `None` if this machine has no global IPv6 address, or no router there.
+    pub pinhole: Option<Pinhole>,
+}
+
+/// Outcome of asking a router, by PCP, to let the host's own IPv6 address and port in (RCH-56), as of the latest time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pinhole {
+    /// The router that was asked; its address is often link-local.
+    pub router: IpAddr,
+    /// The port that it lets in; else why it does not. Its outer address is the host's own, unless the router
+    /// translates IPv6, too.
+    pub port: Result<MappedPort, MappingError>,
 }
 
 impl MappingReport {
+    /// Outer addresses that routers let in.
+    pub(super) fn outside(&self) -> Vec<SocketAddr> {
+        let pinhole = self.pinhole.as_ref().and_then(|pinhole| pinhole.port.as_ref().ok());
+        self.port.iter().chain(pinhole).map(|port| port.outside).collect()
+    }
+
     /// Nothing has come of it yet.
     pub(crate) fn asking() -> Self {
         Self {

@@ -1,6 +1,8 @@
-//! The router that is to let a port in: the one on the way to everybody else.
+//! The router that is to let a port in: the one on the way to everybody else, by IPv4 and by IPv6.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use sss_proto::AddressScope;
 
 use crate::driver::addresses;
 
@@ -12,9 +14,48 @@ pub(super) struct Place {
     pub(super) inside: SocketAddr,
 }
 
+/// A host with a global IPv6 address, and the router of its network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PlaceSix {
+    pub(super) router: Ipv6Addr,
+    /// Interface to the router.
+    pub(super) scope: u32,
+    /// The global address from which this machine sends to other networks, and the port of the host.
+    pub(super) inside: SocketAddr,
+}
+
+/// The routers, for a host that is bound to this address. Found without sending anything. `None` where there is none,
+/// or none that would reach that address.
+pub(super) async fn find(bound: SocketAddr) -> (Option<Place>, Option<PlaceSix>) {
+    tokio::join!(find_four(bound), find_six(bound))
+}
+
+/// The router of IPv6. Hosts without a global address need none to let them in.
+async fn find_six(bound: SocketAddr) -> Option<PlaceSix> {
+    let Some(IpAddr::V6(here)) = addresses::preferred_sources()[1] else {
+        return None;
+    };
+    let takes = match bound.ip() {
+        IpAddr::V6(ip) => ip.is_unspecified() || ip == here,
+        IpAddr::V4(_) => false,
+    };
+    if !takes || AddressScope::from(IpAddr::V6(here)) != AddressScope::Global {
+        return None;
+    }
+    let interfaces = tokio::task::spawn_blocking(netdev::get_interfaces).await.ok()?;
+    let has_it = |one: &&netdev::Interface| one.ipv6.iter().any(|network| network.addr() == here);
+    let interface = interfaces.iter().find(has_it)?;
+    let router = *interface.gateway.as_ref()?.ipv6.first()?;
+    (!router.is_unspecified() && !router.is_multicast()).then(|| PlaceSix {
+        router,
+        scope: interface.index,
+        inside: SocketAddr::new(here.into(), bound.port()),
+    })
+}
+
 /// The router, for a host that is bound to this address. Found without sending anything. `None` if there is none, or
 /// none that would reach that address.
-pub(super) async fn find(bound: SocketAddr) -> Option<Place> {
+async fn find_four(bound: SocketAddr) -> Option<Place> {
     let found = tokio::task::spawn_blocking(netdev::get_default_interface).await;
     let router = *found.ok()?.ok()?.gateway?.ipv4.first()?;
     let here = source(router)?;
