@@ -219,17 +219,19 @@ pub(crate) fn tell(host: &Host, output: Output) {
         .filter(|one| !matches!(one.state, StunState::Sees { .. }))
         .map(words)
         .collect();
+    let note = |text: String| output.prose_aside(&text, &json!({"event": "note", "text": text}));
     // Where another has told, that is enough.
-    if !failed.is_empty() && outside.is_empty() {
-        output.note(format!(
+    if !failed.is_empty() && report.seen().next().is_none() {
+        note(format!(
             "where this host is seen from outside is not known: {}\n  -> `sss doctor --stun ..` tells more",
             failed.join("; ")
         ));
     }
     if report.is_contradictory() {
-        output.note(
+        note(
             "the STUN servers see this host at different ports: its router takes another for each peer, and where it \
-             is seen leads nobody here\n  -> use a registration server that relays (--server), or --port-mapping",
+             is seen leads nobody here\n  -> use a registration server that relays (--server), or --port-mapping"
+                .to_owned(),
         );
     }
 }

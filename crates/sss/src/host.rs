@@ -269,6 +269,10 @@ impl Host {
     /// If not everything that was finished is known to have arrived. The host is closed all the same.
     pub async fn close_within(&self, timeout: Duration) -> Result<(), HostCloseError> {
         let streams = closing::finish(self.handle.shared(), timeout).await;
+        #[cfg(feature = "stun")]
+        if let Some(stun) = self.handle.stun() {
+            stun.desk().close();
+        }
         tokio::join!(
             closing::stopped(self.handle.shared()),
             self.give_port_back(),

@@ -139,6 +139,9 @@ async fn a_server_that_has_answered_is_asked_again_before_a_nat_forgets() {
         "{pause:?}"
     );
     host.close().await.unwrap();
+    // Who still holds it asks nobody.
+    let ended = timeout(PATIENCE, host.shared().stun().unwrap().desk().ended()).await;
+    assert!(ended.is_ok());
 }
 
 // spec: RCH-53
