@@ -150,7 +150,7 @@ impl Work {
         alone.chain(both).collect()
     }
 
-    /// What it is called: `20 Mbit/s, 50 ms, 1 BDP: SSS BBR, TCP BBR`.
+    /// Its name: `20 Mbit/s, 50 ms, 1 BDP: SSS BBR, TCP BBR`.
     fn name(self) -> String {
         match self {
             Self::Alone(case, sort) => format!("{case}: {}", sort.name()),

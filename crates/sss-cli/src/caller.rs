@@ -20,6 +20,7 @@ use crate::target::Target;
 use crate::transfer::exchange::is_for_want_of_room;
 use crate::transfer::session::FULL;
 use crate::trust;
+use crate::turn;
 
 /// Time by which the host's answer may come before that of the server that has found it.
 const LATER: Duration = Duration::from_millis(100);
@@ -300,15 +301,20 @@ impl Caller {
                 "eid": eid.to_string(),
                 "address": route.address().map(|address| address.to_string()),
                 "route": route.class().name(),
+                "turn": turn::server_of(&self.host, route),
                 "servers": servers,
             });
             output.fact("", &fact);
         } else {
             let how = match route.class() {
-                RouteClass::Direct => "at",
+                RouteClass::Direct | RouteClass::Turn => "at",
                 _ => "through",
             };
-            output.note(format!("connected to {eid} {how} {}, found by {by}", place_of(route)));
+            let place = match (turn::server_of(&self.host, route), route.address()) {
+                (Some(server), Some(address)) => format!("{address} by TURN server {server}"),
+                _ => place_of(route),
+            };
+            output.note(format!("connected to {eid} {how} {place}, found by {by}"));
         }
     }
 }
@@ -376,6 +382,7 @@ pub(crate) fn tell_of_route(eid: &Eid, route: Route, output: Output) {
     output.machine(&[fact]);
     output.note(match route.class() {
         RouteClass::Direct => format!("{eid} is reached directly now, at {route}"),
+        RouteClass::Turn => format!("{eid} is reached at {} now", place_of(route)),
         _ => format!("{eid} is reached through {} now", place_of(route)),
     });
 }
@@ -384,6 +391,7 @@ pub(crate) fn tell_of_route(eid: &Eid, route: Route, output: Output) {
 pub(crate) fn place_of(route: Route) -> String {
     match (route.class(), route.address()) {
         (RouteClass::Relay, Some(relay)) => format!("the relay {relay}"),
+        (RouteClass::Turn, Some(address)) => format!("{address} by TURN"),
         (RouteClass::Tunnel, _) => "the relay over TLS".to_owned(),
         _ => route.to_string(),
     }

@@ -31,6 +31,8 @@ mod target;
 mod ticket;
 mod transfer;
 mod trust;
+#[cfg_attr(not(feature = "turn"), path = "turn_absent.rs")]
+mod turn;
 
 use std::process::ExitCode;
 

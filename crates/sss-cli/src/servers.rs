@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use sss::{Eid, FoundBy, Host, HostBuilder, RegistrationError, RegistrationState, RelayUse, Spraying};
+use sss::{Eid, FoundBy, Host, HostBuilder, Over, RegistrationError, RegistrationState, RelayUse, Spraying};
 
 use crate::diagnosis;
 use crate::error::{Error, Exit, SERVER_ADVICE};
@@ -22,6 +22,7 @@ use crate::port_mapping::MappingArgs;
 use crate::server_at::{ServerAt, ServerError};
 use crate::stun::{self, StunArgs};
 use crate::target::Target;
+use crate::turn::TurnArgs;
 
 /// Variable of the environment that names servers, separated by spaces or commas.
 const VARIABLE: &str = "SSS_SERVER";
@@ -51,6 +52,8 @@ pub(crate) struct ServerArgs {
     pub(crate) relay: RelayArgs,
     #[command(flatten)]
     pub(crate) mapping: MappingArgs,
+    #[command(flatten)]
+    pub(crate) turn: TurnArgs,
     #[command(flatten)]
     pub(crate) mdns: MdnsArgs,
     #[command(flatten)]
@@ -126,6 +129,8 @@ impl ServerArgs {
         if self.is_without() {
             return Ok(Vec::new());
         }
+        // What is wrong with them is told now.
+        self.turn.known()?;
         if !self.server.is_empty() {
             return Ok(each_once(self.server.clone()));
         }
@@ -367,6 +372,10 @@ pub(crate) fn register(
         .relay(args.relay.of_host())
         .spraying(args.relay.spraying());
     let builder = args.stun.apply(args.mapping.apply(builder));
+    let builder = match args.is_without() {
+        true => builder,
+        false => args.turn.apply(builder),
+    };
     servers.iter().fold(builder, |builder, server| {
         let builder = builder.rendezvous(server.eid, &server.place);
         with_tunnel(builder, server)
@@ -447,6 +456,8 @@ pub(crate) async fn watch(host: Host, servers: Vec<ServerAt>, output: Output) {
 enum Seen {
     /// It comes from this address.
     At(SocketAddr),
+    /// A TURN server lends it this address.
+    ByTurn(SocketAddr),
     /// UDP gets no answer, and TLS does.
     OverTls,
 }
@@ -469,6 +480,11 @@ impl Watched {
         let place = &self.server.place;
         self.is_idle = state == Some(&RegistrationState::Idle);
         let at = match state {
+            Some(RegistrationState::Registered {
+                observed: Some(at),
+                over: Over::Turn,
+                ..
+            }) => Some(Seen::ByTurn(*at)),
             Some(RegistrationState::Registered { observed, .. }) => Some(observed.map_or(Seen::OverTls, Seen::At)),
             _ => None,
         };
@@ -486,6 +502,10 @@ impl Watched {
                         format!("registered at {place}, which sees this host at {address}"),
                         Some(address.to_string()),
                     ),
+                    Seen::ByTurn(address) => (
+                        format!("registered at {place} by a TURN server, which lends this host {address}"),
+                        Some(address.to_string()),
+                    ),
                     Seen::OverTls => (
                         format!("registered at {place} over TLS, since UDP gets no answer"),
                         None,
@@ -495,7 +515,11 @@ impl Watched {
                     "event": "registered",
                     "server": self.server.to_string(),
                     "address": address,
-                    "over": if address.is_some() { "udp" } else { "tls" },
+                    "over": match seen {
+                        Seen::At(_) => "udp",
+                        Seen::ByTurn(_) => "turn",
+                        Seen::OverTls => "tls",
+                    },
                 });
                 output.prose(text, &fact);
             }
@@ -523,6 +547,7 @@ mod tests {
             no_server: false,
             relay: RelayArgs::default(),
             mapping: MappingArgs::default(),
+            turn: TurnArgs::default(),
             mdns: MdnsArgs::default(),
             stun: StunArgs::default(),
             lan_only: false,

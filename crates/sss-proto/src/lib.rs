@@ -172,7 +172,7 @@ pub use network::{AddressScope, Network, is_lan, is_usable};
 pub use padding::Padding;
 pub use peer::PeerStats;
 pub use refusal::Refusal;
-pub use route::{Link, RelayHandle, Route, RouteClass, SocketId, TunnelId};
+pub use route::{Link, RelayHandle, Route, RouteClass, SocketId, TunnelId, TurnId};
 pub use seen::{PathHint, Seen, Tried};
 #[cfg(any(test, fuzzing))]
 pub use streams::reassembly;

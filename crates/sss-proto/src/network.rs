@@ -35,7 +35,7 @@ impl From<IpAddr> for Network {
 impl From<&Route> for Network {
     fn from(route: &Route) -> Self {
         let link = match route.link {
-            Link::Udp(address) | Link::Socket(_, address) => Self::from(address.ip()),
+            Link::Udp(address) | Link::Socket(_, address) | Link::Turn(_, address) => Self::from(address.ip()),
             Link::Tunnel(TunnelId(tunnel)) => Self::Tunnel(tunnel),
         };
         match (route.handle, link) {
@@ -68,10 +68,11 @@ pub fn is_lan(ip: IpAddr) -> bool {
     AddressScope::from(ip) <= AddressScope::Private && !is_shared
 }
 
-/// Returns whether what goes by that route stays in the local network. What is in a tunnel does not, for all that is
-/// known.
+/// Returns whether what goes by that route stays in the local network. What is in a tunnel, or sent by a TURN server,
+/// does not, for all that is known.
 pub(crate) fn stays_in_lan(route: &Route) -> bool {
-    route.address().is_some_and(|address| is_lan(address.ip()))
+    let is_by_turn = matches!(route.link, Link::Turn(..));
+    !is_by_turn && route.address().is_some_and(|address| is_lan(address.ip()))
 }
 
 /// Part of the world in which an address means one host, the smallest first (MIG-22).

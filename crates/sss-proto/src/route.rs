@@ -1,8 +1,8 @@
 //! Routes: what a datagram is sent over, and through, to reach another host.
 //!
-//! A [`Link`] is what the driver sends over: a UDP socket and an address, or a stream tunnel to a server. A [`Route`]
-//! is the way to another host: the link, and, where a relay forwards what is sent over it, the handle by which the
-//! relay knows that host (CHN-17).
+//! A [`Link`] is what the driver sends over: a UDP socket and an address, an address that a TURN server lends and
+//! another, or a stream tunnel to a server. A [`Route`] is the way to another host: the link, and, where a relay
+//! forwards what is sent over it, the handle by which the relay knows that host (CHN-17).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,6 +17,11 @@ pub struct SocketId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TunnelId(pub u32);
 
+/// Allocation at a TURN server (RFC 8656): its relayed address is as one more UDP socket of this host. A name that the
+/// driver gives, another one for each allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TurnId(pub u32);
+
 /// Handle by which a relay knows another host: what is sent with it is forwarded to that host, and what comes with it
 /// is from there. It means something at one relay, and to one client of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +34,8 @@ pub enum Link {
     Udp(SocketAddr),
     /// From another socket of the host to an address.
     Socket(SocketId, SocketAddr),
+    /// From the relayed address of an allocation to an address.
+    Turn(TurnId, SocketAddr),
     /// Through a tunnel.
     Tunnel(TunnelId),
 }
@@ -49,6 +56,8 @@ pub enum RouteClass {
     Direct,
     /// A relay forwards them, and they reach it over UDP.
     Relay,
+    /// They go through a TURN server, from the address that it lends this host.
+    Turn,
     /// They go through a tunnel, to a relay or to the server at its end.
     Tunnel,
 }
@@ -57,7 +66,18 @@ impl Link {
     /// The UDP address that datagrams are sent to, if they are not sent through a tunnel.
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Udp(address) | Self::Socket(_, address) => Some(*address),
+            Self::Udp(address) | Self::Socket(_, address) | Self::Turn(_, address) => Some(*address),
+            Self::Tunnel(_) => None,
+        }
+    }
+
+    /// The same means of sending, to another address: from the same socket or allocation. `None` for a tunnel, through
+    /// which nothing goes to an address of a host's choice.
+    pub fn towards(&self, address: SocketAddr) -> Option<Self> {
+        match self {
+            Self::Udp(_) => Some(Self::Udp(address)),
+            Self::Socket(socket, _) => Some(Self::Socket(*socket, address)),
+            Self::Turn(allocation, _) => Some(Self::Turn(*allocation, address)),
             Self::Tunnel(_) => None,
         }
     }
@@ -84,6 +104,7 @@ impl Route {
     pub fn class(&self) -> RouteClass {
         match (self.link, self.handle) {
             (Link::Tunnel(_), _) => RouteClass::Tunnel,
+            (Link::Turn(..), _) => RouteClass::Turn,
             (_, Some(_)) => RouteClass::Relay,
             (_, None) => RouteClass::Direct,
         }
@@ -104,13 +125,18 @@ impl Route {
         self.handle.is_some() && other.handle.is_some() && self.link.canonical() != other.link.canonical()
     }
 
-    /// The UDP address behind it, if there is one: that of the other host, or that of the relay.
+    /// The UDP address behind it, if there is one: that of the other host, or that of a registration server's relay.
     pub fn address(&self) -> Option<SocketAddr> {
         self.link.address()
     }
 
     /// The other host's own address, if datagrams go straight to it.
     pub fn direct_address(&self) -> Option<SocketAddr> {
+        self.peer_address().filter(|_| self.class() == RouteClass::Direct)
+    }
+
+    /// The other host's own address, if datagrams go there from this host, or from an address that it is lent.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
         self.address().filter(|_| self.handle.is_none())
     }
 }
@@ -122,6 +148,7 @@ impl Link {
         match self {
             Self::Udp(address) => Self::Udp(canonical(address)),
             Self::Socket(socket, address) => Self::Socket(socket, canonical(address)),
+            Self::Turn(allocation, address) => Self::Turn(allocation, canonical(address)),
             tunnel @ Self::Tunnel(_) => tunnel,
         }
     }
@@ -145,13 +172,14 @@ impl From<SocketAddr> for Route {
 
 impl RouteClass {
     /// All classes, the best first.
-    pub const ALL: [Self; 3] = [Self::Direct, Self::Relay, Self::Tunnel];
+    pub const ALL: [Self; 4] = [Self::Direct, Self::Relay, Self::Turn, Self::Tunnel];
 
-    /// The word for it: `direct`, `relay` or `tunnel`.
+    /// The word for it: `direct`, `relay`, `turn` or `tunnel`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Relay => "relay",
+            Self::Turn => "turn",
             Self::Tunnel => "tunnel",
         }
     }
@@ -168,6 +196,7 @@ impl fmt::Display for Link {
         match self {
             Self::Udp(address) => address.fmt(f),
             Self::Socket(socket, address) => write!(f, "{address} from socket {}", socket.0),
+            Self::Turn(allocation, address) => write!(f, "{address} by TURN, allocation {}", allocation.0),
             Self::Tunnel(tunnel) => write!(f, "tunnel {}", tunnel.0),
         }
     }
@@ -195,6 +224,7 @@ mod tests {
     fn classes_are_ordered_and_every_route_has_one() {
         let (udp, socket) = (Link::Udp(address()), Link::Socket(SocketId(2), address()));
         let (tunnel, handle) = (Link::Tunnel(TunnelId(3)), RelayHandle(7));
+        let turn = Link::Turn(TurnId(4), address());
         let table = [
             (Route::udp(address()), RouteClass::Direct, "192.0.2.1:4433"),
             (Route::over(socket), RouteClass::Direct, "192.0.2.1:4433 from socket 2"),
@@ -202,6 +232,16 @@ mod tests {
                 Route::through(udp, handle),
                 RouteClass::Relay,
                 "relay at 192.0.2.1:4433, handle 00000007",
+            ),
+            (
+                Route::over(turn),
+                RouteClass::Turn,
+                "192.0.2.1:4433 by TURN, allocation 4",
+            ),
+            (
+                Route::through(turn, handle),
+                RouteClass::Turn,
+                "relay at 192.0.2.1:4433 by TURN, allocation 4, handle 00000007",
             ),
             (Route::over(tunnel), RouteClass::Tunnel, "tunnel 3"),
             (
@@ -214,6 +254,8 @@ mod tests {
             assert_eq!((route.class(), route.to_string().as_str()), (class, text));
             assert_eq!(route.address().is_some(), class != RouteClass::Tunnel);
             assert_eq!(route.direct_address().is_some(), class == RouteClass::Direct);
+            let goes_there = class != RouteClass::Tunnel && route.handle.is_none();
+            assert_eq!(route.peer_address().is_some(), goes_there);
         }
         assert!(RouteClass::ALL.is_sorted());
     }

@@ -18,6 +18,7 @@ mod report;
 mod spray;
 mod spraying;
 mod tunnel;
+mod turn;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -40,6 +41,7 @@ pub use report::{Over, Registration, RegistrationError, RegistrationState, Tunne
 pub(crate) use spray::Spray;
 pub use spray::{SocketOrder, SprayOutcome, SprayReport, SprayRole, Spraying};
 pub use tunnel::TunnelOrder;
+pub use turn::{Allocated, TurnOrder};
 
 use crate::Dropped;
 use crate::path::{NOWHERE, Path};
@@ -49,7 +51,8 @@ use finding::Found;
 use introduced::Introduced;
 use own::Own;
 use punch::Punched;
-use registration::{Progress, Registration as Tried};
+use registration::{Progress, Registration as Tried, link_beside};
+use turn::Turn;
 
 /// A tunnel that was opened: its name, and the server's end.
 pub(crate) type Opened = (TunnelId, SocketAddr);
@@ -71,6 +74,7 @@ pub(crate) struct Client {
     rng: Generator,
     outbox: VecDeque<Datagram>,
     orders: VecDeque<TunnelOrder>,
+    turn: Turn,
     spray: Spray,
     /// The time until which it is tried to give the leases up, of a host that goes.
     leaving: Option<Instant>,
@@ -83,7 +87,7 @@ impl Client {
         now: Instant,
         servers: Servers,
         (register, relay): (Register, RelayUse),
-        spray: Spray,
+        (spray, has_turn): (Spray, bool),
         mut rng: Generator,
     ) -> Self {
         let mut instance = [0; 8];
@@ -108,6 +112,7 @@ impl Client {
             rng,
             outbox: VecDeque::new(),
             orders: VecDeque::new(),
+            turn: Turn::new(has_turn),
             spray,
             leaving: None,
         }
@@ -169,6 +174,7 @@ impl Client {
             .chain(self.introduced.iter().filter_map(Callee::next_timer))
             .chain(self.next_sweep())
             .chain(self.spray.next_timer())
+            .chain(self.turn_timer())
             .min()
     }
 
@@ -196,6 +202,7 @@ impl Client {
             registration.begin_if_due(now, host, &self.own);
             self.orders.extend(registration.tend_tunnel(now, host, &mut self.rng));
         }
+        self.tend_turn(now, host);
         self.lease(now);
         self.introduced.expire(now);
         for callee in self.introduced.iter_mut() {
@@ -355,6 +362,9 @@ impl Client {
             true => self.calls.on_lease_renewed(now, &server),
             false => self.calls.on_heard(&server),
         }
+        if news.is_elsewhere && matches!(from.link, Link::Turn(..)) {
+            self.calls.ask_anew(now, &server);
+        }
         let why = match news.is_superseded {
             true => RegistrationError::Superseded,
             false => RegistrationError::TooMany,
@@ -411,11 +421,12 @@ impl Client {
         }
         let by_relay = self.relayed(now, host, (from.link, notify.way.handle));
         self.note_way(by_relay, notify.way.address);
-        let mapped = notify.way.mapped_address().filter(|_| is_direct).map(Route::udp);
+        let towards = |address| Route::over(link_beside(from.link, address));
+        let mapped = notify.way.mapped_address().filter(|_| is_direct).map(towards);
         // What is sent to a mapped port is let in, whoever has sent it.
-        let direct = is_direct.then(|| mapped.unwrap_or(Route::udp(notify.way.address)));
+        let direct = is_direct.then(|| mapped.unwrap_or(towards(notify.way.address)));
         let callee = Callee::new(now, &notify.way, (direct, by_relay), &mut self.rng);
-        let seen = is_direct.then(|| Route::udp(notify.way.address));
+        let seen = is_direct.then(|| towards(notify.way.address));
         let routes: Vec<Route> = seen.into_iter().chain(mapped).chain(by_relay).collect();
         // Without an answer, the server tells of it again.
         if !may_hear || !self.introduced.insert(now, name, notify.way.address.ip(), callee) {
@@ -488,14 +499,15 @@ impl Client {
             self.send_sprayed();
             return Ok(());
         }
-        let Link::Udp(from) = path.link else {
+        let (Link::Udp(from) | Link::Turn(_, from)) = path.link else {
             return Err(Dropped::Unwelcome);
         };
+        let towards = |address| Route::over(link_beside(path.link, address));
         for (name, callee) in self.introduced.named_mut() {
             match callee.on_punch(from, punch) {
                 Some(Punched::Answer(packet)) => self.outbox.push_back(path.datagram(packet)),
                 // It reads what is sent there: INITIATE may come from there.
-                Some(Punched::Open(at)) => host.allow_introduced(name, Route::udp(at)),
+                Some(Punched::Open(at)) => host.allow_introduced(name, towards(at)),
                 Some(Punched::Known) => {}
                 None => continue,
             }
@@ -505,9 +517,9 @@ impl Client {
         match punched {
             Punched::Answer(packet) => {
                 self.outbox.push_back(path.datagram(packet));
-                host.note_open(now, &eid, from.into());
+                host.note_open(now, &eid, towards(from));
             }
-            Punched::Open(at) => host.note_open(now, &eid, at.into()),
+            Punched::Open(at) => host.note_open(now, &eid, towards(at)),
             Punched::Known => {}
         }
         Ok(())

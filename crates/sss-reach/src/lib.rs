@@ -24,8 +24,9 @@ mod rendezvous;
 pub mod server;
 
 pub use client::{
-    LeaseAt, LocalAddress, Over, Proof, Referral, Registration, RegistrationError, RegistrationState, RelayUse,
-    ServerAddress, SocketOrder, SprayOutcome, SprayReport, SprayRole, Spraying, StaleReferral, TunnelEnd, TunnelOrder,
+    Allocated, LeaseAt, LocalAddress, Over, Proof, Referral, Registration, RegistrationError, RegistrationState,
+    RelayUse, ServerAddress, SocketOrder, SprayOutcome, SprayReport, SprayRole, Spraying, StaleReferral, TunnelEnd,
+    TunnelOrder, TurnOrder,
 };
 pub use dropped::Dropped;
 pub use path::Path;

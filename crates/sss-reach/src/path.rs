@@ -52,7 +52,7 @@ pub(crate) const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSP
 /// with the tunnel's number (RCH-23).
 pub(crate) fn end_of(link: Link) -> SocketAddr {
     match link {
-        Link::Udp(address) | Link::Socket(_, address) => address,
+        Link::Udp(address) | Link::Socket(_, address) | Link::Turn(_, address) => address,
         Link::Tunnel(TunnelId(tunnel)) => {
             let [high, low] = [tunnel >> 16, tunnel & 0xffff].map(|half| u16::try_from(half).unwrap_or_default());
             SocketAddr::from((Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, high, low), 0))

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use sss_crypto::Generator;
 use sss_proto::{
     Absence, Event, Host, Input, Instant, Interest, LinkStatus, ListenError, Output, Route, SocketId, TransmitBuf,
-    TunnelId,
+    TunnelId, TurnId,
 };
 use sss_wire::Eid;
 use sss_wire::reach::records::Register;
@@ -22,8 +22,8 @@ use sss_wire::reach::{Kind, RELAY};
 
 use crate::Dropped;
 use crate::client::{
-    Client, LeaseAt, LocalAddress, Referral, Registration, RelayUse, ServerAddress, Servers, SocketOrder, Spray,
-    SprayReport, Spraying, TunnelEnd, TunnelOrder,
+    Allocated, Client, LeaseAt, LocalAddress, Referral, Registration, RelayUse, ServerAddress, Servers, SocketOrder,
+    Spray, SprayReport, Spraying, TunnelEnd, TunnelOrder, TurnOrder,
 };
 use crate::desk::Desk;
 use crate::mdns;
@@ -47,6 +47,8 @@ pub struct RendezvousConfig {
     pub relay: RelayUse,
     /// Set if ports are guessed where nothing but a relay helps.
     pub spraying: Spraying,
+    /// Set if it has TURN servers: somebody takes the orders about them (RCH-48).
+    pub has_turn: bool,
     /// Set if this host is a server itself.
     pub serve: Option<Serve>,
     /// Set if somebody takes the orders to look for hosts on the local network, for
@@ -115,7 +117,13 @@ impl Rendezvous {
         let client = (!servers.is_empty()).then(|| {
             let spray = Spray::new(now, host, (config.spraying, config.relay));
             let servers = Servers::new(&host.eid(), servers, config.lease_at);
-            Client::new(now, servers, (config.register, config.relay), spray, rng)
+            Client::new(
+                now,
+                servers,
+                (config.register, config.relay),
+                (spray, config.has_turn),
+                rng,
+            )
         });
         Ok(Self {
             client,
@@ -361,6 +369,35 @@ impl Rendezvous {
     pub fn on_tunnel_closed(&mut self, now: Instant, host: &mut Host, (server, why): (&Eid, TunnelEnd)) {
         if let Some(client) = &mut self.client {
             client.on_tunnel_closed(now, host, (server, why));
+        }
+        self.work(now, host);
+    }
+
+    /// The next order about the TURN servers (RCH-48): to be asked for as [`Self::poll_tunnel_order`].
+    pub fn poll_turn_order(&mut self) -> Option<TurnOrder> {
+        self.client.as_mut().and_then(Client::poll_turn_order)
+    }
+
+    /// A TURN server has given an allocation, which is there until [`Self::on_turn_lost`] says otherwise.
+    pub fn on_turn_opened(&mut self, now: Instant, host: &mut Host, allocated: Allocated) {
+        if let Some(client) = &mut self.client {
+            client.on_turn_opened(now, host, allocated);
+        }
+        self.work(now, host);
+    }
+
+    /// The allocation is lost; another one is asked for, as was ordered.
+    pub fn on_turn_lost(&mut self, now: Instant, host: &mut Host, id: TurnId) {
+        if let Some(client) = &mut self.client {
+            client.on_turn_lost(now, host, id);
+        }
+        self.work(now, host);
+    }
+
+    /// No TURN server gives an allocation now; they are asked again, as was ordered.
+    pub fn on_turn_failed(&mut self, now: Instant, host: &mut Host) {
+        if let Some(client) = &mut self.client {
+            client.on_turn_failed(now, host);
         }
         self.work(now, host);
     }

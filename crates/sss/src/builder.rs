@@ -136,6 +136,19 @@ impl HostBuilder {
         self
     }
 
+    /// Adds a TURN server (RFC 8656), of at most four. Where the registration servers of [`Self::rendezvous`] are not
+    /// heard by UDP, or relay nothing and see a NAT that peers do not get through, the host asks the first of its TURN
+    /// servers that answers for an address, and is reached there (RCH-48, RCH-49); else nothing is sent to them.
+    /// [`Host::turn`](crate::Host::turn) tells what came of it; [`Host::close`] gives the address back. The task runs on
+    /// the runtime on which the host is built.
+    ///
+    /// A TURN server sees who speaks with whom, and when, and nothing of what is said.
+    #[cfg(feature = "turn")]
+    pub fn turn(mut self, server: crate::turn::TurnServer) -> Self {
+        self.wishes.turn.push(server);
+        self
+    }
+
     /// Sets who is to find this host at its registration servers. Default: nobody.
     pub fn found_by(mut self, found_by: FoundBy) -> Self {
         self.wishes.found_by = found_by;
@@ -501,7 +514,14 @@ impl HostBuilder {
         let other = self.wishes.serve.as_ref().and_then(|_| bind_other(socket.local_addr()));
         #[cfg(feature = "redis")]
         let directory = self.wishes.serve.as_mut().and_then(|server| server.directory.take());
-        let (rendezvous, unresolved) = self.wishes.split(&identity.key());
+        #[cfg(feature = "turn")]
+        let turn = std::mem::take(&mut self.wishes.turn);
+        let (mut rendezvous, unresolved) = self.wishes.split(&identity.key());
+        #[cfg(feature = "turn")]
+        {
+            crate::turn::check(&turn)?;
+            rendezvous.has_turn = !turn.is_empty();
+        }
         if !rendezvous.register.is_legal() {
             return Err(BuildError::Listing);
         }
@@ -531,6 +551,10 @@ impl HostBuilder {
         #[cfg(feature = "port-mapping")]
         if let Some(ports) = ports {
             mapping::start(host.shared(), ports);
+        }
+        #[cfg(feature = "turn")]
+        if !turn.is_empty() {
+            crate::turn::start(host.shared(), turn);
         }
         #[cfg(feature = "mdns")]
         if self.mdns != Mdns::Off {

@@ -346,6 +346,10 @@ impl Driver {
                     self.shared.seek_on_lan(inner);
                     #[cfg(feature = "redis")]
                     self.shared.order_directory(inner);
+                    #[cfg(feature = "turn")]
+                    if inner.obey_turn_orders(now) {
+                        return Polled::Notifications;
+                    }
                     orders = inner.tunnel_orders();
                     sockets = inner.socket_orders();
                     if inner.phase == Lifecycle::ShuttingDown && inner.core.is_idle() {

@@ -74,6 +74,9 @@ pub enum BuildError {
     /// More than four STUN servers are named.
     #[error("a host asks at most four STUN servers")]
     TooManyStunServers,
+    /// Something that can be no TURN server: its place without the password, or how many there are.
+    #[error("{0} cannot be used by TURN: at most 4 servers, each as HOST:PORT, and no longer names than 508 bytes")]
+    Turn(String),
     /// The operating system gave no entropy.
     #[error("the operating system gives no entropy: {0}")]
     Entropy(#[source] getrandom::Error),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use sss_proto::{NegotiationError, Route};
-use sss_reach::{Registration, RegistrationState, SprayReport};
+use sss_reach::{Over, Registration, RegistrationState, SprayReport};
 use sss_wire::Eid;
 
 use crate::host::Host;
@@ -16,6 +16,9 @@ pub struct Explanation {
     pub addresses: Vec<SocketAddr>,
     /// The state of each registration.
     pub registrations: Vec<Registration>,
+    /// TURN servers, as by [`Host::turn`].
+    #[cfg(feature = "turn")]
+    pub turn: Vec<crate::turn::TurnReport>,
     /// Translator of addresses between this host and its servers.
     pub nat: NatKind,
     /// Findings of STUN servers; `None` if none are asked.
@@ -101,6 +104,7 @@ impl Host {
                 at,
                 observed: Some(observed),
                 seen_elsewhere,
+                over: Over::Udp,
                 ..
             } => {
                 // Another port of the server's: which one does not matter here.
@@ -119,6 +123,8 @@ impl Host {
             #[cfg(feature = "stun")]
             stun,
             addresses,
+            #[cfg(feature = "turn")]
+            turn: self.turn(),
             registrations,
             found_by: self.found_by(eid),
             route,

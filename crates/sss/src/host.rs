@@ -244,6 +244,19 @@ impl Host {
         self.handle.call(|inner, _| inner.tunnels.listens_at)
     }
 
+    /// Returns what is known of the host's TURN servers, in the order in which they were named.
+    #[cfg(feature = "turn")]
+    pub fn turn(&self) -> Vec<crate::turn::TurnReport> {
+        self.handle.call(|inner, _| inner.turns.reports())
+    }
+
+    /// Asks the host's TURN servers for an allocation, whether one is needed or not, and keeps it: for those who want
+    /// to know whether they are of use. [`Self::turn`] tells.
+    #[cfg(feature = "turn")]
+    pub fn try_turn(&self) {
+        self.handle.call(|inner, _| inner.turns.try_one());
+    }
+
     /// Returns how often the host's socket was used, and what it refused.
     pub fn socket_stats(&self) -> SocketStats {
         self.handle.call(|inner, _| inner.socket)
@@ -278,10 +291,20 @@ impl Host {
             self.give_port_back(),
             self.leave_lan()
         );
+        self.give_turn_back().await;
         if streams == 0 {
             Ok(())
         } else {
             Err(HostCloseError { streams })
+        }
+    }
+
+    /// Gives the address of a TURN server back, if there is one: by now nothing leaves from there. Takes half a second
+    /// at most.
+    async fn give_turn_back(&self) {
+        #[cfg(feature = "turn")]
+        if let Some(ended) = self.handle.shared().look(|inner| inner.turns.close()) {
+            let _ = tokio::time::timeout(crate::turn::GIVING_BACK, ended.notified()).await;
         }
     }
 

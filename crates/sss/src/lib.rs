@@ -129,6 +129,8 @@ mod stun;
 mod tls;
 #[cfg(feature = "tls")]
 mod tunnels;
+#[cfg(feature = "turn")]
+mod turn;
 mod waiting;
 
 pub use builder::{DriverMode, HostBuilder};
@@ -171,6 +173,8 @@ pub use stun::desk::{StunReport, StunServer, StunState};
 pub use tls::{TlsLimits, TlsServer};
 #[cfg(feature = "tls")]
 pub use tunnels::TunnelStats;
+#[cfg(feature = "turn")]
+pub use turn::{TurnError, TurnReport, TurnServer, TurnState, TurnStats, TurnTransport};
 
 #[cfg(feature = "redis")]
 pub use directory::{RedisDirectory, RedisUrlError};
@@ -180,7 +184,7 @@ pub use sss_proto::{
     DropReason, EcnState, HostStats, Link, LinkStatus, ListenError, ListenMode, MtuState, NegotiationError, Network,
     OpenError, OpeningRoom, Padding, PeerId, PeerLimits, PeerStats, PostQuantum, ProtocolError, ReadError, RecvState,
     Refusal, RelayHandle, Route, RouteClass, Seen, SendState, SocketId, StreamId, StreamInfo, StreamLimits,
-    SubtreeInfo, TreeNode, Tried, TunnelId, Waits, WindowConfig, WriteError,
+    SubtreeInfo, TreeNode, Tried, TunnelId, TurnId, Waits, WindowConfig, WriteError,
 };
 pub use sss_reach::server::{DirectoryStats, Quotas, Rate, RelayLimits, ServerStats};
 pub use sss_reach::{

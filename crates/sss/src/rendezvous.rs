@@ -131,6 +131,9 @@ pub(crate) struct Wishes {
     pub(crate) spraying: Spraying,
     /// Places where servers take tunnels of TLS.
     pub(crate) tls: Vec<(Eid, String)>,
+    /// TURN servers.
+    #[cfg(feature = "turn")]
+    pub(crate) turn: Vec<crate::turn::TurnServer>,
     pub(crate) serve: Option<RendezvousServer>,
     /// Set if peers are looked for on the local network.
     pub(crate) searches_lan: bool,
@@ -211,6 +214,7 @@ impl Wishes {
             },
             relay: self.relay,
             spraying: self.spraying,
+            has_turn: false,
             serve: self.serve.map(|server| server.into_serve(identity)),
             searches_lan: self.searches_lan,
         };

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use sss_crypto::StaticKey;
 use sss_proto::{Event, Input, Instant, Link, Output, Route, Transmit, TransmitBuf};
+#[cfg(feature = "turn")]
+use sss_reach::TurnOrder;
 use sss_reach::{Rendezvous, RendezvousConfig, SocketOrder, TunnelOrder};
 use sss_wire::Eid;
 
@@ -32,6 +34,8 @@ use crate::mdns::desk::MdnsDesk;
 use crate::stun::desk::StunDesk;
 #[cfg(feature = "tls")]
 use crate::tunnels::Tunnels;
+#[cfg(feature = "turn")]
+use crate::turn::table::Turns;
 
 /// The address of a host that has none.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -90,6 +94,9 @@ pub(crate) struct Inner {
     /// Datagrams that are none of the protocol's, and wait to be sent.
     #[cfg(feature = "stun")]
     beside: Vec<(SocketAddr, Vec<u8>)>,
+    /// TURN servers.
+    #[cfg(feature = "turn")]
+    pub(crate) turns: Turns,
     driver: Parking,
 }
 
@@ -146,6 +153,8 @@ impl Inner {
             tunnels: Tunnels::default(),
             #[cfg(feature = "stun")]
             beside: Vec::new(),
+            #[cfg(feature = "turn")]
+            turns: Turns::default(),
             driver: Parking {
                 now,
                 ..Parking::default()
@@ -174,8 +183,15 @@ impl Inner {
         self.rendezvous.poll(now, &mut self.core, buf)
     }
 
-    /// Sends datagrams through a tunnel, if that is where they go.
+    /// Sends datagrams through a tunnel, or from an address of a TURN server, if that is how they go.
     pub(crate) fn send_through(&mut self, transmit: &Transmit, datagrams: &[u8]) -> bool {
+        if let Link::Turn(id, to) = transmit.link {
+            #[cfg(feature = "turn")]
+            self.turns.send((id, to), datagrams, transmit.segment);
+            #[cfg(not(feature = "turn"))]
+            let (_, _) = (id, to);
+            return true;
+        }
         let Link::Tunnel(id) = transmit.link else {
             return false;
         };
@@ -189,6 +205,20 @@ impl Inner {
     /// Orders about tunnels. Seldom any.
     pub(crate) fn tunnel_orders(&mut self) -> Vec<TunnelOrder> {
         std::iter::from_fn(|| self.rendezvous.poll_tunnel_order()).collect()
+    }
+
+    /// Obeys an order about TURN servers. Seldom any: false.
+    #[cfg(feature = "turn")]
+    pub(crate) fn obey_turn_orders(&mut self, now: Instant) -> bool {
+        let Some(order) = self.rendezvous.poll_turn_order() else {
+            return false;
+        };
+        self.turns.obey(order);
+        // It may be there already.
+        if let (TurnOrder::Open, Some(allocated)) = (order, self.turns.allocated()) {
+            self.rendezvous.on_turn_opened(now, &mut self.core, allocated);
+        }
+        true
     }
 
     /// Orders about further sockets. Seldom any.
@@ -262,9 +292,11 @@ impl Inner {
             Link::Udp(remote) => is_new || addresses::has_moved(remote, local, local_addr),
             // It is bound to the same address.
             Link::Socket(_, remote) => addresses::has_moved(remote, local, local_addr),
-            // Whoever has that tunnel knows what became of it.
-            Link::Tunnel(_) => false,
+            // Whoever has that tunnel, or allocation, knows what became of it.
+            Link::Turn(..) | Link::Tunnel(_) => false,
         });
+        #[cfg(feature = "turn")]
+        self.turns.on_network_change();
         self.tell_local();
         self.rendezvous.on_network_change(now, &mut self.core);
     }

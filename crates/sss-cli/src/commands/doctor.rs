@@ -30,6 +30,7 @@ use crate::server_at::ServerAt;
 use crate::servers::{self, ServerArgs};
 use crate::stun;
 use crate::target::Target;
+use crate::turn;
 use named::{InDns, Named};
 
 /// Time for the servers to answer.
@@ -87,6 +88,7 @@ struct Findings {
     stun: Option<stun::Examined>,
     router: Option<Examined>,
     lan: Option<mdns::Examined>,
+    turn: Vec<turn::Examined>,
     /// The switch by which no ports are guessed.
     without_spraying: Option<&'static str>,
 }
@@ -161,6 +163,7 @@ async fn examine(
     caller.timeout = budget.left(begun.elapsed());
     stun::settled(host).await;
     port_mapping::settled(host).await;
+    turn::settled(host).await;
     let (attempt, cut_short) = match wanted {
         Some(wanted) => (Some(attempt(&caller, wanted, args.forbidden_by()).await), None),
         None => (None, mdns::survey(host, caller.timeout).await),
@@ -190,6 +193,8 @@ async fn examine(
     advice.extend(router.iter().flat_map(|router| router.advice.iter().cloned()));
     let lan = mdns::examined(host, attempt.as_ref().map(|attempt| &attempt.eid), cut_short);
     advice.extend(lan.iter().flat_map(|lan| lan.advice.iter().cloned()));
+    let turn = turn::examined(host);
+    advice.extend(turn.iter().filter_map(|one| one.advice.clone()));
     let findings = Findings {
         explanation,
         in_dns,
@@ -197,6 +202,7 @@ async fn examine(
         stun,
         router,
         lan,
+        turn,
         without_spraying: args.relay.without_spraying(),
     };
     let text = text(host, &caller.servers, &findings, (diagnosis.as_deref(), &advice));
@@ -301,7 +307,7 @@ async fn attempt(caller: &Caller, (eid, places): Wanted, forbidden_by: Option<&s
 /// The place of a route: that of a tunnel has no address.
 fn place(route: Route) -> String {
     match route.class() {
-        RouteClass::Tunnel => place_of(route),
+        RouteClass::Turn | RouteClass::Tunnel => place_of(route),
         _ => route.to_string(),
     }
 }
@@ -346,8 +352,11 @@ fn advice(
     advice.extend(about_servers.map(str::to_owned));
     // Whoever has reached the peer needs no other server.
     if explanation.nat == NatKind::OtherPorts && explanation.route.is_none() {
-        advice
-            .push("use a server that relays, `sss rendezvous --relay`: with hosts behind NATs it is needed".to_owned());
+        advice.push(
+            "use a server that relays, `sss rendezvous --relay`, or a TURN server: with hosts behind NATs one of \
+                 them is needed"
+                .to_owned(),
+        );
     }
     if explanation.registrations.iter().any(is_over_tls) {
         advice.push(
@@ -371,9 +380,12 @@ fn advice(
 
 fn state(registration: &Registration) -> String {
     match &registration.state {
-        RegistrationState::Registered { observed, rtt, .. } => {
+        RegistrationState::Registered {
+            observed, rtt, over, ..
+        } => {
             let rtt = rtt.map_or_else(String::new, |rtt| format!(", {:.1} ms", milliseconds(rtt)));
             match observed {
+                Some(lent) if *over == Over::Turn => format!("registered by TURN{rtt}, sees this host at {lent}"),
                 Some(observed) => format!("registered{rtt}, sees this host at {observed}"),
                 None => format!("registered over TLS{rtt}: UDP gets no answer"),
             }
@@ -398,6 +410,7 @@ fn tried(findings: &Findings, attempt: &Attempt) -> Vec<String> {
 fn over_name(over: Over) -> &'static str {
     match over {
         Over::Tls => "tls",
+        Over::Turn => "turn",
         _ => "udp",
     }
 }
@@ -455,6 +468,9 @@ fn text(
     }
     if !explanation.registrations.is_empty() || findings.stun.is_some() {
         row("NAT", nat_words(explanation.nat));
+    }
+    for one in &findings.turn {
+        row("TURN", &one.words);
     }
     for (name, words) in findings.router.iter().flat_map(Examined::rows) {
         row(name, words);
@@ -538,6 +554,7 @@ fn fact(
         "diagnosis": diagnosis,
         "advice": advice,
         "stun": findings.stun.as_ref().map(|stun| stun.fact.clone()),
+        "turn": findings.turn.iter().map(|one| one.fact.clone()).collect::<Vec<_>>(),
         "port_mapping": findings.router.as_ref().map(|router| router.fact.clone()),
         "guesses_ports": findings.without_spraying.is_none(),
         "dns": findings.in_dns.as_ref().map(InDns::fact),

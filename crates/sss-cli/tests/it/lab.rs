@@ -30,6 +30,8 @@ mod stun;
 mod suspended;
 mod thirds;
 mod translated;
+#[cfg(feature = "turn")]
+mod turned;
 pub(crate) mod world;
 
 /// Says loudly that nothing was tested where no lab can be made.

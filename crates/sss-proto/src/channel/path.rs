@@ -209,7 +209,7 @@ impl Candidate {
 /// of narrower reach, but to a private one if that is allowed (MIG-22).
 fn may_move(from: &Route, to: &Route, allow_private: bool) -> bool {
     let of_same_class = from.class() == to.class() && from.overhead() == to.overhead();
-    let (Some(old), Some(new)) = (from.direct_address(), to.direct_address()) else {
+    let (Some(old), Some(new)) = (from.peer_address(), to.peer_address()) else {
         // Where the relays are is not for the peer to say: only those are known that this host was told of.
         return of_same_class && is_usable(to);
     };

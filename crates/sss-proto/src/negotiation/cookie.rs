@@ -11,7 +11,7 @@ use sss_wire::{ChannelId, Kem, Reader, constants};
 use zeroize::Zeroizing;
 
 use super::terms::{suite_from_wire, suite_to_wire};
-use crate::route::{Link, RelayHandle, Route, SocketId, TunnelId};
+use crate::route::{Link, RelayHandle, Route, SocketId, TunnelId, TurnId};
 use crate::time::Instant;
 
 /// Length of the Noise state inside a cookie.
@@ -156,6 +156,7 @@ impl BoundBytes {
             Link::Udp(_) => (0, 0),
             Link::Socket(SocketId(socket), _) => (1, socket),
             Link::Tunnel(TunnelId(tunnel)) => (2, tunnel),
+            Link::Turn(TurnId(allocation), _) => (3, allocation),
         };
         let flag = route.handle.map_or(0, |_| HAS_HANDLE);
         let RelayHandle(handle) = route.handle.unwrap_or(RelayHandle(0));
@@ -444,6 +445,8 @@ mod tests {
             Link::Socket(SocketId(0), address),
             Link::Socket(SocketId(1), address),
             Link::Tunnel(TunnelId(0)),
+            Link::Turn(TurnId(0), address),
+            Link::Turn(TurnId(1), address),
             Link::Tunnel(TunnelId(1)),
         ];
         let handles = [None, Some(RelayHandle(0)), Some(RelayHandle(1))];

@@ -170,7 +170,7 @@ impl Responder {
     fn greeter_for(&mut self, route: &Route) -> Result<&mut Greeter, DropReason> {
         match route.class() {
             RouteClass::Direct => self.greeter.as_mut().ok_or(DropReason::Overload),
-            RouteClass::Relay | RouteClass::Tunnel => Ok(self.beside.greeter()),
+            RouteClass::Relay | RouteClass::Turn | RouteClass::Tunnel => Ok(self.beside.greeter()),
         }
     }
 

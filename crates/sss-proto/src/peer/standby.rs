@@ -130,7 +130,7 @@ impl Reserve {
         let (is_known, besides) = match route.class() {
             RouteClass::Direct => (true, None),
             RouteClass::Relay => (self.is_beside(route), Some(route.link)),
-            RouteClass::Tunnel => (false, None),
+            RouteClass::Turn | RouteClass::Tunnel => (false, None),
         };
         let is_wanted = is_known && carrier.role == Role::Initiator;
         is_wanted.then(|| (self.at.max(carrier.made + STANDBY_AFTER), besides))

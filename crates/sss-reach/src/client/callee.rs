@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sss_crypto::Generator;
-use sss_proto::{Instant, Route};
+use sss_proto::{Instant, Link, Route};
 use sss_wire::reach::Punch;
 use sss_wire::reach::bodies::Way;
 
@@ -133,7 +133,9 @@ impl Callee {
             return packets;
         };
         let punches = direct.punching.on_timer(now).into_iter();
-        packets.extend(punches.map(|(to, packet)| (Route::udp(to), packet)));
+        let link = direct.route.link;
+        let way = |to| Route::over(link.towards(to).unwrap_or(Link::Udp(to)));
+        packets.extend(punches.map(|(to, packet)| (way(to), packet)));
         if direct.begins <= now {
             let unsent = self.answers.get(direct.sent..).unwrap_or_default();
             packets.extend(unsent.iter().map(|answer| (direct.route, answer.clone())));
@@ -152,7 +154,7 @@ impl Callee {
 mod tests {
     use std::net::SocketAddr;
 
-    use sss_proto::{Link, RelayHandle};
+    use sss_proto::RelayHandle;
 
     use super::*;
 

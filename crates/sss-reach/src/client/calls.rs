@@ -201,6 +201,16 @@ impl Calls {
         }
     }
 
+    /// This host is somewhere else for the server of a registration, and has proven it: who was found is told anew
+    /// (RCH-12).
+    pub(super) fn ask_anew(&mut self, now: Instant, server: &Eid) {
+        for question in self.at(server) {
+            if let State::Asking(at, sent) | State::Found(_, at, sent) = &mut question.state {
+                (*at, *sent) = (now, 0);
+            }
+        }
+    }
+
     /// The server of a registration has answered something.
     pub(super) fn on_heard(&mut self, server: &Eid) {
         for question in self.at(server) {
@@ -522,7 +532,7 @@ impl Question {
                     punches
                         .into_iter()
                         .flatten()
-                        .map(|(to, packet)| (Link::Udp(to), packet)),
+                        .map(|(to, packet)| (registration.way_to(to), packet)),
                 );
                 if greeting.is_none() {
                     return packets;

@@ -8,7 +8,7 @@ use sss_wire::reach::Sealed;
 use sss_wire::reach::bodies;
 
 use super::calls::{Answered, Missing};
-use super::registration::Registration as Tried;
+use super::registration::{Registration as Tried, link_beside};
 use super::{Client, Referral, admissible};
 use crate::Dropped;
 use crate::path::{NOWHERE, Path};
@@ -151,7 +151,9 @@ impl Client {
                 // Else the answer comes by itself, and PUNCH says when the way is open.
                 if !is_greeted && is_direct && way.address != NOWHERE {
                     let addresses = std::iter::once(way.address).chain(way.mapped_address());
-                    let routes: Vec<Route> = addresses.map(Route::udp).collect();
+                    let routes: Vec<Route> = addresses
+                        .map(|address| Route::over(link_beside(link, address)))
+                        .collect();
                     host.add_hints(now, &eid, &routes);
                 }
             }

@@ -452,12 +452,12 @@ impl Lease {
     ///
     /// # Errors
     /// If it is not genuine, or answers nothing.
-    pub(super) fn on_seen_elsewhere(&mut self, packet: &Sealed<'_>) -> Result<SocketAddr, Dropped> {
+    pub(super) fn on_seen_elsewhere(&mut self, packet: &Sealed<'_>) -> Result<(SocketAddr, bool), Dropped> {
         let plaintext = self.key.open(packet).ok_or(Dropped::Unauthentic)?;
         let ok = LeaseOk::decode(&plaintext)?;
         let at = self.outstanding.iter().position(|(number, _)| *number == ok.counter);
         at.and_then(|at| self.outstanding.remove(at)).ok_or(Dropped::Old)?;
-        Ok(ok.address)
+        Ok((ok.address, ok.notice.relays_nothing))
     }
 
     /// Takes in what may be an echo: a router has let it in, and it need not come from where the server is.

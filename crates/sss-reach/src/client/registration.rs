@@ -2,6 +2,7 @@
 
 mod standing;
 mod tunnelled;
+mod turned;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +29,8 @@ use super::tunnel::Tunnel;
 use crate::Dropped;
 use crate::path::NOWHERE;
 use standing::Standing;
+use turned::Turned;
+pub(super) use turned::link_beside;
 
 /// The first pause before registration is tried again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -58,6 +61,7 @@ pub(super) struct Registration {
     /// The lease, and the link at whose end its server is. It is used while this host registers anew.
     leased: Option<(Box<Lease>, Link)>,
     tunnel: Tunnel,
+    turned: Turned,
     /// The view of the server's other port.
     outside: Outside,
     pause: Duration,
@@ -102,6 +106,7 @@ impl Registration {
             found: VecDeque::new(),
             only_registers: false,
             leased: None,
+            turned: Turned::default(),
             outside: Outside::default(),
             pause: FIRST_PAUSE,
             failure: None,
@@ -124,6 +129,9 @@ impl Registration {
         match (&self.leased, link) {
             (Some((_, at)), _) if *at == link => true,
             (Some((_, Link::Tunnel(_))), Link::Udp(address)) => self.server.addresses.contains(&address),
+            (Some((_, Link::Turn(..))), Link::Udp(address)) => {
+                self.may_hear_udp() && self.server.addresses.contains(&address)
+            }
             _ => false,
         }
     }
@@ -152,13 +160,14 @@ impl Registration {
                 let at = link.address().or(self.tunnel.open().map(|opened| opened.at));
                 let over = match link {
                     Link::Tunnel(_) => Over::Tls,
+                    Link::Turn(..) => Over::Turn,
                     Link::Udp(_) | Link::Socket(..) => Over::Udp,
                 };
                 RegistrationState::Registered {
                     at: at.unwrap_or(NOWHERE),
                     over,
                     // What was seen through a tunnel has no port (RCH-23), also when the next answer is awaited by UDP.
-                    observed: Some(lease.observed()).filter(|at| over == Over::Udp && at.port() != 0),
+                    observed: Some(lease.observed()).filter(|at| over != Over::Tls && at.port() != 0),
                     rtt: lease.rtt(),
                     mapped: lease.mapped(),
                     seen_elsewhere: self.outside.seen().filter(|_| over == Over::Udp),
@@ -196,6 +205,7 @@ impl Registration {
         own.into_iter()
             .chain(lease)
             .chain(self.tunnel.next_timer(self.hearing()))
+            .chain((self.is_turned() && self.may_hear_udp()).then(|| self.tunnel.test_at()))
             .chain(self.outside.next_timer().filter(|_| self.leased_at().is_some()))
             .min()
     }
@@ -258,7 +268,8 @@ impl Registration {
         let names = (SERVICE, reach::PROTOCOL);
         let tunnel = self.tunnel.open().map(|opened| Route::over(Link::Tunnel(opened.id)));
         let addresses = self.server.addresses.iter().copied();
-        let routes: Vec<Route> = addresses.map(Route::udp).chain(tunnel).collect();
+        let turn = self.turn_link().map(Route::over);
+        let routes: Vec<Route> = addresses.map(Route::udp).chain(turn).chain(tunnel).collect();
         let stream = host.connect(now, self.server.eid, names, &routes);
         let stream = match stream {
             Ok(stream) => stream,
@@ -325,8 +336,10 @@ impl Registration {
         self.note_counter();
         self.leased = Some((Box::new(lease.after(self.standing.counter)), at));
         self.state = self.settled(now);
-        if let Link::Tunnel(_) = at {
-            self.tunnel.on_used(now);
+        match at {
+            Link::Tunnel(_) => self.tunnel.on_used(now),
+            Link::Turn(..) => self.on_registered_by_turn(now),
+            Link::Udp(_) | Link::Socket(..) => {}
         }
         self.tunnel.on_heard(at);
         self.pause = FIRST_PAUSE;
@@ -378,9 +391,11 @@ impl Registration {
     pub(super) fn on_network_change(&mut self, now: Instant) {
         self.tunnel.on_network_change(now);
         self.outside.ask(now);
+        self.forget_nat();
         match &mut self.leased {
             // It may be that nothing has changed for the tunnel, and UDP is tried at once.
             Some((lease, Link::Tunnel(_))) => lease.lease_now(now),
+            Some((_, Link::Turn(..))) => self.leave_turn(now),
             Some((lease, _)) => lease.on_moved(now),
             None => {}
         }
@@ -447,10 +462,11 @@ impl Registration {
         }
         let (lease, _) = self.leased.as_mut()?;
         let seen = lease.on_seen_elsewhere(sealed);
-        if let (Ok(address), Link::Udp(_)) = (&seen, from) {
+        if let (Ok((address, relays_nothing)), Link::Udp(_)) = (&seen, from) {
             self.outside.on_seen(*address);
+            self.note_relays(*relays_nothing);
         }
-        Some(seen)
+        Some(seen.map(|(address, _)| address))
     }
 
     /// This host's addresses, as the server's two ports see them.

@@ -52,6 +52,8 @@ pub enum Over {
     Udp,
     /// A tunnel of TLS: UDP gets no answer (RCH-24).
     Tls,
+    /// A TURN server: packets leave from the address that it lends (RCH-48).
+    Turn,
 }
 
 /// State of a registration.
@@ -71,7 +73,8 @@ pub enum RegistrationState {
         at: SocketAddr,
         /// Carrier of packets to the server.
         over: Over,
-        /// UDP address of this host, as the server sees it. `None` over TLS: it has sent nothing by UDP that was seen.
+        /// UDP address of this host, as the server sees it: by TURN, the relayed one. `None` over TLS: it has sent
+        /// nothing by UDP that was seen.
         observed: Option<SocketAddr>,
         /// Round-trip time to the server, smoothed.
         rtt: Option<Duration>,

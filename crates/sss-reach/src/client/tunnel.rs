@@ -58,6 +58,8 @@ pub(super) struct Tunnel {
     failing_since: Option<Instant>,
     tests: usize,
     test_at: Instant,
+    /// None is opened before: a TURN server is asked first (RCH-48).
+    held: Instant,
 }
 
 enum State {
@@ -115,7 +117,13 @@ impl Tunnel {
             failing_since: None,
             tests: 0,
             test_at: now,
+            held: now,
         }
+    }
+
+    /// None is opened before.
+    pub(super) fn hold(&mut self, until: Instant) {
+        self.held = until;
     }
 
     /// The tunnel, if it is open.
@@ -129,7 +137,7 @@ impl Tunnel {
     /// Returns when it is to be opened or closed, or UDP to be tried again.
     pub(super) fn next_timer(&self, hearing: Hearing) -> Option<Instant> {
         match (&self.state, hearing) {
-            (State::Closed(from), _) => self.wanted_at(hearing).map(|at| at.max(*from)),
+            (State::Closed(from), _) => self.wanted_at(hearing).map(|at| at.max(*from).max(self.held)),
             (State::Opening | State::Open(_), Hearing::ByUdp) => Some(Instant::default()),
             (State::Open(_), Hearing::ByTunnel) => Some(self.test_at),
             (State::Opening | State::Open(_), _) => None,
@@ -139,6 +147,11 @@ impl Tunnel {
     /// Returns when it is wanted.
     fn wanted_at(&self, hearing: Hearing) -> Option<Instant> {
         self.place.as_ref()?;
+        self.misses_udp_at(hearing)
+    }
+
+    /// Returns when it is time to do without UDP.
+    pub(super) fn misses_udp_at(&self, hearing: Hearing) -> Option<Instant> {
         let (since, patience) = match hearing {
             Hearing::Asked(since) => (since, PATIENCE.0),
             Hearing::Missed(since) => (since, PATIENCE.1),
@@ -149,6 +162,11 @@ impl Tunnel {
             Udp::Trusted => since + patience,
             Udp::Silent => since,
         })
+    }
+
+    /// Returns when UDP is to be tried again, of a server that is heard by an allocation.
+    pub(super) fn test_at(&self) -> Instant {
+        self.test_at
     }
 
     /// Does what is due: says what is to be done with it.
@@ -214,7 +232,7 @@ impl Tunnel {
                 self.failing_since = None;
             }
             (Link::Tunnel(_), State::Open(opened)) => opened.is_of_use = true,
-            (Link::Tunnel(_) | Link::Socket(..), _) => {}
+            (Link::Tunnel(_) | Link::Socket(..) | Link::Turn(..), _) => {}
         }
     }
 

@@ -233,6 +233,7 @@ impl World {
                 register,
                 relay: self.relay.1,
                 spraying: self.sockets.spraying,
+                has_turn: false,
                 serve: None,
                 searches_lan: false,
             },
@@ -349,6 +350,7 @@ impl World {
                         match transmit.link {
                             Link::Udp(address) => self.send(n, address, datagram.to_vec()),
                             Link::Socket(id, address) => self.send_from(n, Some(id), address, datagram.to_vec()),
+                            Link::Turn(..) => {}
                             Link::Tunnel(_) => self.send_through(n, transmit.link, datagram.to_vec()),
                         }
                     }

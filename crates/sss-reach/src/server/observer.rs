@@ -1,4 +1,5 @@
-//! A server's other port: it says how it sees a host, and does nothing else (RCH-28).
+//! A server's other port: it says how it sees a host, and whether the server relays, and does nothing else (RCH-28,
+//! RCH-48).
 
 use sss_proto::{Instant, Link};
 use sss_wire::reach::bodies::{Lease, LeaseOk, Notice};
@@ -44,7 +45,10 @@ impl Registrar {
             counter: lease.counter,
             address: from.end(),
             ttl: self.ttl(),
-            notice: Notice::default(),
+            notice: Notice {
+                relays_nothing: !self.relays(),
+                ..Notice::default()
+            },
             token: Vec::new(),
         };
         self.send_lease_ok(now, from, (bearer, &key), ok);

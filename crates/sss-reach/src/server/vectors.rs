@@ -239,6 +239,7 @@ fn check_plaintext(vector: &Value, plaintext: &[u8]) {
                     is_forgotten: flags & 1 != 0,
                     is_superseded: flags & 2 != 0,
                     is_echo: flags & 4 != 0,
+                    relays_nothing: flags & 8 != 0,
                 },
                 token: bytes(fields, "new_token"),
             };

@@ -179,6 +179,8 @@ pub struct Notice {
     pub is_superseded: bool,
     /// It is an echo: sent to the mapped port, and no answer to anything else (RCH-25).
     pub is_echo: bool,
+    /// The server's other port says that it relays nothing (RCH-48).
+    pub relays_nothing: bool,
 }
 
 impl Notice {
@@ -187,10 +189,12 @@ impl Notice {
         is_forgotten: false,
         is_superseded: false,
         is_echo: true,
+        relays_nothing: false,
     };
 
     fn flags(self) -> u8 {
-        u8::from(self.is_forgotten) | u8::from(self.is_superseded) << 1 | u8::from(self.is_echo) << 2
+        let flags = [self.is_forgotten, self.is_superseded, self.is_echo, self.relays_nothing];
+        flags.iter().rev().fold(0, |all, flag| all << 1 | u8::from(*flag))
     }
 
     fn of(flags: u8) -> Self {
@@ -198,6 +202,7 @@ impl Notice {
             is_forgotten: flags & 1 != 0,
             is_superseded: flags & 2 != 0,
             is_echo: flags & 4 != 0,
+            relays_nothing: flags & 8 != 0,
         }
     }
 }

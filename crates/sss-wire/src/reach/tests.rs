@@ -111,7 +111,8 @@ proptest! {
         let mapped = MappedPort { port: way.mapped, wants_echo: flags[2] };
         let lease = Lease { boot, counter, rtt, presence, is_veiled: flags[3], answer, mapped };
         prop_assert_eq!(Lease::decode(&lease.encode(43)), Ok(lease));
-        let notice = Notice { is_forgotten: flags[1], is_superseded: flags[2], is_echo: flags[0] };
+        let notice =
+            Notice { is_forgotten: flags[1], is_superseded: flags[2], is_echo: flags[0], relays_nothing: flags[1] };
         let ok = LeaseOk { boot, counter, address, ttl: 60, notice, token };
         let plaintext = ok.encode(lease_plaintext(PREFIX));
         prop_assert_eq!(plaintext.len(), LEASE_SIZE - PREFIX - 16);

@@ -23,6 +23,10 @@ impl HostBuilder {
         if !self.stun.is_empty() {
             return Err(BuildError::LanOnly("a STUN server"));
         }
+        #[cfg(feature = "turn")]
+        if !self.wishes.turn.is_empty() {
+            return Err(BuildError::LanOnly("a TURN server"));
+        }
         match self.wishes.has_servers() {
             true => Err(BuildError::LanOnly("a registration server")),
             false => Ok(()),

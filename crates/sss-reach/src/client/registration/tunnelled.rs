@@ -3,15 +3,22 @@
 use sss_crypto::Generator;
 use sss_proto::{Host, Instant, Link, Route, TunnelId};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::{Registration, State};
 use crate::client::report::TunnelEnd;
 use crate::client::tunnel::{Hearing, TunnelOrder};
 
+/// Time that a server has to answer by an allocation, of which more is not known than that UDP was of no use before.
+const BY_TURN: Duration = Duration::from_secs(2);
+
 impl Registration {
     pub(in crate::client) fn hearing(&self) -> Hearing {
         match (&self.leased, &self.state) {
             (Some((_, Link::Tunnel(_))), _) => Hearing::ByTunnel,
+            (Some((lease, Link::Turn(..))), _) => lease
+                .silent_since()
+                .map_or(Hearing::ByUdp, |since| Hearing::Missed(since + BY_TURN)),
             (Some((lease, _)), _) => lease.silent_since().map_or(Hearing::ByUdp, Hearing::Missed),
             (None, State::Asking(began)) => Hearing::Asked(*began),
             // Its name is not found, or it has no address but that of the tunnel.
@@ -48,7 +55,10 @@ impl Registration {
 
     /// LEASE by UDP, while a tunnel is used, if it is time to try that again; and where it goes.
     pub(in crate::client) fn test_udp(&mut self, now: Instant, rng: &mut Generator) -> Option<(Link, Vec<u8>)> {
-        let Some((lease, Link::Tunnel(_))) = &mut self.leased else {
+        if self.is_turned() && !self.may_hear_udp() {
+            return None;
+        }
+        let Some((lease, Link::Tunnel(_) | Link::Turn(..))) = &mut self.leased else {
             return None;
         };
         let tries = self.tunnel.take_test(now)?;
@@ -67,7 +77,7 @@ impl Registration {
         let Some(link) = self.tunnel.on_opened(now, id, at) else {
             return;
         };
-        if let Some((lease, before @ Link::Udp(_))) = &mut self.leased
+        if let Some((lease, before @ (Link::Udp(_) | Link::Turn(..)))) = &mut self.leased
             && lease.silent_since().is_some()
         {
             let relay = std::mem::replace(before, link);
@@ -113,8 +123,20 @@ impl Registration {
         };
         let before = std::mem::replace(at, link);
         self.tunnel.on_heard(link);
-        if before != link {
-            host.network_changed(now, |route, _| route.link == before);
+        if before == link {
+            return;
+        }
+        match before {
+            // Peers were spoken to from there.
+            Link::Turn(allocation, _) => {
+                self.leave_turn(now);
+                self.outside.ask(now);
+                host.network_changed(
+                    now,
+                    |route, _| matches!(route.link, Link::Turn(by, _) if by == allocation),
+                );
+            }
+            _ => host.network_changed(now, |route, _| route.link == before),
         }
     }
 }

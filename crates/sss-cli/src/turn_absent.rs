@@ -1,0 +1,47 @@
+//! Without the feature `turn`, there are no TURN servers, and there is no switch for them.
+
+use clap::Args;
+use serde_json::Value;
+use sss::{Host, HostBuilder, Route};
+
+use crate::error::Error;
+
+/// No arguments.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct TurnArgs {}
+
+impl TurnArgs {
+    /// None are known.
+    ///
+    /// # Errors
+    /// None.
+    #[expect(clippy::unnecessary_wraps, reason = "as with the feature")]
+    pub(crate) fn known(&self) -> Result<Vec<()>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// The host as it is.
+    pub(crate) fn apply(&self, builder: HostBuilder) -> HostBuilder {
+        builder
+    }
+}
+
+/// No route goes by one.
+pub(crate) fn server_of(_: &Host, _: Route) -> Option<String> {
+    None
+}
+
+/// Does not wait.
+pub(crate) async fn settled(_: &Host) {}
+
+/// Findings about a server: there are none.
+pub(crate) struct Examined {
+    pub(crate) words: String,
+    pub(crate) advice: Option<String>,
+    pub(crate) fact: Value,
+}
+
+/// Nothing was asked.
+pub(crate) fn examined(_: &Host) -> Vec<Examined> {
+    Vec::new()
+}
