@@ -18,7 +18,7 @@ mod report;
 mod spray;
 mod spraying;
 mod tunnel;
-mod turn;
+pub(crate) mod turn;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -51,7 +51,7 @@ use finding::Found;
 use introduced::Introduced;
 use own::Own;
 use punch::Punched;
-use registration::{Progress, Registration as Tried, link_beside};
+use registration::{Progress, Registration as Tried, turned};
 use turn::Turn;
 
 /// A tunnel that was opened: its name, and the server's end.
@@ -73,11 +73,17 @@ pub(crate) struct Client {
     swept: Instant,
     rng: Generator,
     outbox: VecDeque<Datagram>,
-    orders: VecDeque<TunnelOrder>,
-    turn: Turn,
+    carriers: Carriers,
     spray: Spray,
     /// The time until which it is tried to give the leases up, of a host that goes.
     leaving: Option<Instant>,
+}
+
+/// Carriers beside UDP from the host's own sockets.
+struct Carriers {
+    /// Orders about tunnels.
+    tunnels: VecDeque<TunnelOrder>,
+    turn: Turn,
 }
 
 impl Client {
@@ -87,11 +93,12 @@ impl Client {
         now: Instant,
         servers: Servers,
         (register, relay): (Register, RelayUse),
-        (spray, has_turn): (Spray, bool),
+        spray: Spray,
         mut rng: Generator,
     ) -> Self {
         let mut instance = [0; 8];
         rng.fill(&mut instance);
+        let has_turn = servers.has_turn;
         Self {
             own: Own::new(
                 Register {
@@ -111,8 +118,10 @@ impl Client {
             swept: now,
             rng,
             outbox: VecDeque::new(),
-            orders: VecDeque::new(),
-            turn: Turn::new(has_turn),
+            carriers: Carriers {
+                tunnels: VecDeque::new(),
+                turn: Turn::new(has_turn),
+            },
             spray,
             leaving: None,
         }
@@ -174,7 +183,7 @@ impl Client {
             .chain(self.introduced.iter().filter_map(Callee::next_timer))
             .chain(self.next_sweep())
             .chain(self.spray.next_timer())
-            .chain(self.turn_timer())
+            .chain(turn::next_timer(self))
             .min()
     }
 
@@ -200,9 +209,11 @@ impl Client {
         self.tend_homes(now, host);
         for registration in &mut self.registrations {
             registration.begin_if_due(now, host, &self.own);
-            self.orders.extend(registration.tend_tunnel(now, host, &mut self.rng));
+            self.carriers
+                .tunnels
+                .extend(registration.tend_tunnel(now, host, &mut self.rng));
         }
-        self.tend_turn(now, host);
+        turn::tend(self, now, host);
         self.lease(now);
         self.introduced.expire(now);
         for callee in self.introduced.iter_mut() {
@@ -421,7 +432,7 @@ impl Client {
         }
         let by_relay = self.relayed(now, host, (from.link, notify.way.handle));
         self.note_way(by_relay, notify.way.address);
-        let towards = |address| Route::over(link_beside(from.link, address));
+        let towards = |address| Route::over(turned::link_beside(from.link, address));
         let mapped = notify.way.mapped_address().filter(|_| is_direct).map(towards);
         // What is sent to a mapped port is let in, whoever has sent it.
         let direct = is_direct.then(|| mapped.unwrap_or(towards(notify.way.address)));
@@ -502,7 +513,7 @@ impl Client {
         let (Link::Udp(from) | Link::Turn(_, from)) = path.link else {
             return Err(Dropped::Unwelcome);
         };
-        let towards = |address| Route::over(link_beside(path.link, address));
+        let towards = |address| Route::over(turned::link_beside(path.link, address));
         for (name, callee) in self.introduced.named_mut() {
             match callee.on_punch(from, punch) {
                 Some(Punched::Answer(packet)) => self.outbox.push_back(path.datagram(packet)),

@@ -23,7 +23,7 @@ use sss_wire::reach::{Kind, RELAY};
 use crate::Dropped;
 use crate::client::{
     Allocated, Client, LeaseAt, LocalAddress, Referral, Registration, RelayUse, ServerAddress, Servers, SocketOrder,
-    Spray, SprayReport, Spraying, TunnelEnd, TunnelOrder, TurnOrder,
+    Spray, SprayReport, Spraying, TunnelEnd, TunnelOrder, TurnOrder, turn,
 };
 use crate::desk::Desk;
 use crate::mdns;
@@ -116,14 +116,9 @@ impl Rendezvous {
         let servers = config.servers;
         let client = (!servers.is_empty()).then(|| {
             let spray = Spray::new(now, host, (config.spraying, config.relay));
-            let servers = Servers::new(&host.eid(), servers, config.lease_at);
-            Client::new(
-                now,
-                servers,
-                (config.register, config.relay),
-                (spray, config.has_turn),
-                rng,
-            )
+            let mut servers = Servers::new(&host.eid(), servers, config.lease_at);
+            servers.has_turn = config.has_turn;
+            Client::new(now, servers, (config.register, config.relay), spray, rng)
         });
         Ok(Self {
             client,
@@ -375,13 +370,13 @@ impl Rendezvous {
 
     /// The next order about the TURN servers (RCH-48): to be asked for as [`Self::poll_tunnel_order`].
     pub fn poll_turn_order(&mut self) -> Option<TurnOrder> {
-        self.client.as_mut().and_then(Client::poll_turn_order)
+        self.client.as_mut().and_then(turn::poll_order)
     }
 
     /// A TURN server has given an allocation, which is there until [`Self::on_turn_lost`] says otherwise.
     pub fn on_turn_opened(&mut self, now: Instant, host: &mut Host, allocated: Allocated) {
         if let Some(client) = &mut self.client {
-            client.on_turn_opened(now, host, allocated);
+            turn::on_opened(client, now, host, allocated);
         }
         self.work(now, host);
     }
@@ -389,7 +384,7 @@ impl Rendezvous {
     /// The allocation is lost; another one is asked for, as was ordered.
     pub fn on_turn_lost(&mut self, now: Instant, host: &mut Host, id: TurnId) {
         if let Some(client) = &mut self.client {
-            client.on_turn_lost(now, host, id);
+            turn::on_lost(client, now, host, id);
         }
         self.work(now, host);
     }
@@ -397,7 +392,7 @@ impl Rendezvous {
     /// No TURN server gives an allocation now; they are asked again, as was ordered.
     pub fn on_turn_failed(&mut self, now: Instant, host: &mut Host) {
         if let Some(client) = &mut self.client {
-            client.on_turn_failed(now, host);
+            turn::on_failed(client, now, host);
         }
         self.work(now, host);
     }

@@ -1,6 +1,8 @@
 //! Building of a host.
 
 mod checks;
+#[cfg(feature = "turn")]
+mod turned;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -133,19 +135,6 @@ impl HostBuilder {
     #[cfg(feature = "tls")]
     pub fn rendezvous_tls(mut self, server: Eid, at: impl Into<Hint>) -> Self {
         self.wishes.tls.push((server, at.into().to_string()));
-        self
-    }
-
-    /// Adds a TURN server (RFC 8656), of at most four. Where the registration servers of [`Self::rendezvous`] are not
-    /// heard by UDP, or relay nothing and see a NAT that peers do not get through, the host asks the first of its TURN
-    /// servers that answers for an address, and is reached there (RCH-48, RCH-49); else nothing is sent to them.
-    /// [`Host::turn`](crate::Host::turn) tells what came of it; [`Host::close`] gives the address back. The task runs on
-    /// the runtime on which the host is built.
-    ///
-    /// A TURN server sees who speaks with whom, and when, and nothing of what is said.
-    #[cfg(feature = "turn")]
-    pub fn turn(mut self, server: crate::turn::TurnServer) -> Self {
-        self.wishes.turn.push(server);
         self
     }
 
@@ -489,6 +478,8 @@ impl HostBuilder {
         self.check_lan_only()?;
         self.check_relay_only()?;
         self.check_stun()?;
+        #[cfg(feature = "turn")]
+        crate::turn::check(&self.wishes.turn)?;
         let key_log = self.key_log_file()?;
         self.config.key_log = key_log.is_some();
         let socket = match &self.bind {
@@ -515,13 +506,8 @@ impl HostBuilder {
         #[cfg(feature = "redis")]
         let directory = self.wishes.serve.as_mut().and_then(|server| server.directory.take());
         #[cfg(feature = "turn")]
-        let turn = std::mem::take(&mut self.wishes.turn);
-        let (mut rendezvous, unresolved) = self.wishes.split(&identity.key());
-        #[cfg(feature = "turn")]
-        {
-            crate::turn::check(&turn)?;
-            rendezvous.has_turn = !turn.is_empty();
-        }
+        let turn = self.wishes.turn.clone();
+        let (rendezvous, unresolved) = self.wishes.split(&identity.key());
         if !rendezvous.register.is_legal() {
             return Err(BuildError::Listing);
         }
@@ -553,9 +539,7 @@ impl HostBuilder {
             mapping::start(host.shared(), ports);
         }
         #[cfg(feature = "turn")]
-        if !turn.is_empty() {
-            crate::turn::start(host.shared(), turn);
-        }
+        crate::turn::start(host.shared(), turn);
         #[cfg(feature = "mdns")]
         if self.mdns != Mdns::Off {
             mdns::start(host.shared(), self.mdns);

@@ -203,6 +203,10 @@ impl Wishes {
             FoundBy::Known => (Visibility::Known, String::new(), String::new()),
             FoundBy::Anybody { words, profile } => (Visibility::Listed, words, profile),
         };
+        #[cfg(feature = "turn")]
+        let has_turn = !self.turn.is_empty();
+        #[cfg(not(feature = "turn"))]
+        let has_turn = false;
         let config = RendezvousConfig {
             servers,
             lease_at: self.lease_at,
@@ -214,7 +218,7 @@ impl Wishes {
             },
             relay: self.relay,
             spraying: self.spraying,
-            has_turn: false,
+            has_turn,
             serve: self.serve.map(|server| server.into_serve(identity)),
             searches_lan: self.searches_lan,
         };

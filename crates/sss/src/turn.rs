@@ -124,8 +124,11 @@ pub(crate) fn check(servers: &[TurnServer]) -> Result<(), BuildError> {
     servers.iter().try_for_each(TurnServer::check)
 }
 
-/// Begins to keep an allocation for a host, whenever one is wanted, on the present runtime.
+/// Begins to keep an allocation for a host that has servers, whenever one is wanted, on the present runtime.
 pub(crate) fn start(shared: &Arc<Shared>, servers: Vec<TurnServer>) {
+    if servers.is_empty() {
+        return;
+    }
     let places = servers.iter().map(ToString::to_string).collect();
     let wishes = shared.call(|inner, _| inner.turns.open(places));
     let keeper = Keeper {

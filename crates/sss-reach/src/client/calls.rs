@@ -16,7 +16,7 @@ use sss_wire::reach::records::Call as Request;
 use super::PATIENCE;
 use super::own::Own;
 use super::punch::{Punched, Punching};
-use super::registration::Registration;
+use super::registration::{Registration, turned};
 use crate::absence::absence;
 use crate::path::NOWHERE;
 pub(super) use referred::Referred;
@@ -532,7 +532,7 @@ impl Question {
                     punches
                         .into_iter()
                         .flatten()
-                        .map(|(to, packet)| (registration.way_to(to), packet)),
+                        .map(|(to, packet)| (turned::way_to(registration, to), packet)),
                 );
                 if greeting.is_none() {
                     return packets;

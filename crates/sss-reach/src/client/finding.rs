@@ -8,7 +8,7 @@ use sss_wire::reach::Sealed;
 use sss_wire::reach::bodies;
 
 use super::calls::{Answered, Missing};
-use super::registration::{Registration as Tried, link_beside};
+use super::registration::{Registration as Tried, turned};
 use super::{Client, Referral, admissible};
 use crate::Dropped;
 use crate::path::{NOWHERE, Path};
@@ -152,7 +152,7 @@ impl Client {
                 if !is_greeted && is_direct && way.address != NOWHERE {
                     let addresses = std::iter::once(way.address).chain(way.mapped_address());
                     let routes: Vec<Route> = addresses
-                        .map(|address| Route::over(link_beside(link, address)))
+                        .map(|address| Route::over(turned::link_beside(link, address)))
                         .collect();
                     host.add_hints(now, &eid, &routes);
                 }

@@ -29,6 +29,8 @@ pub enum LeaseAt {
 pub(crate) struct Servers {
     all: Vec<ServerAddress>,
     pub(super) homes: Homes,
+    /// Set if the host has TURN servers, to reach them by.
+    pub(crate) has_turn: bool,
 }
 
 impl Servers {
@@ -37,6 +39,7 @@ impl Servers {
         Self {
             homes: Homes::new(host, &servers, lease_at),
             all: servers,
+            has_turn: false,
         }
     }
 
@@ -48,7 +51,7 @@ impl Servers {
 
     /// The registrations with them, as they begin.
     pub(super) fn registrations(self, now: Instant) -> Vec<Tried> {
-        let Self { all, homes } = self;
+        let Self { all, homes, .. } = self;
         let registration = |server: ServerAddress| match homes.is_first(&server.eid) {
             true => Tried::new(now, server),
             false => Tried::idle(now, server),
@@ -141,7 +144,7 @@ impl Client {
                 let (farewell, order) = registration.rest(now, host, &mut self.rng);
                 let farewell = farewell.map(|(to, packet)| Datagram::new(Route::over(to.link), packet));
                 self.outbox.extend(farewell);
-                self.orders.extend(order);
+                self.carriers.tunnels.extend(order);
             }
         }
         self.registrations.retain(|tried| !tried.is_forgotten());

@@ -2,7 +2,7 @@
 
 mod standing;
 mod tunnelled;
-mod turned;
+pub(super) mod turned;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -30,7 +30,6 @@ use crate::Dropped;
 use crate::path::NOWHERE;
 use standing::Standing;
 use turned::Turned;
-pub(super) use turned::link_beside;
 
 /// The first pause before registration is tried again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -130,7 +129,7 @@ impl Registration {
             (Some((_, at)), _) if *at == link => true,
             (Some((_, Link::Tunnel(_))), Link::Udp(address)) => self.server.addresses.contains(&address),
             (Some((_, Link::Turn(..))), Link::Udp(address)) => {
-                self.may_hear_udp() && self.server.addresses.contains(&address)
+                turned::may_hear_udp(self) && self.server.addresses.contains(&address)
             }
             _ => false,
         }
@@ -205,7 +204,7 @@ impl Registration {
         own.into_iter()
             .chain(lease)
             .chain(self.tunnel.next_timer(self.hearing()))
-            .chain((self.is_turned() && self.may_hear_udp()).then(|| self.tunnel.test_at()))
+            .chain((turned::is_turned(self) && turned::may_hear_udp(self)).then(|| self.tunnel.test_at()))
             .chain(self.outside.next_timer().filter(|_| self.leased_at().is_some()))
             .min()
     }
@@ -268,7 +267,7 @@ impl Registration {
         let names = (SERVICE, reach::PROTOCOL);
         let tunnel = self.tunnel.open().map(|opened| Route::over(Link::Tunnel(opened.id)));
         let addresses = self.server.addresses.iter().copied();
-        let turn = self.turn_link().map(Route::over);
+        let turn = turned::turn_link(self).map(Route::over);
         let routes: Vec<Route> = addresses.map(Route::udp).chain(turn).chain(tunnel).collect();
         let stream = host.connect(now, self.server.eid, names, &routes);
         let stream = match stream {
@@ -338,7 +337,7 @@ impl Registration {
         self.state = self.settled(now);
         match at {
             Link::Tunnel(_) => self.tunnel.on_used(now),
-            Link::Turn(..) => self.on_registered_by_turn(now),
+            Link::Turn(..) => turned::on_registered_by_turn(self, now),
             Link::Udp(_) | Link::Socket(..) => {}
         }
         self.tunnel.on_heard(at);
@@ -391,11 +390,11 @@ impl Registration {
     pub(super) fn on_network_change(&mut self, now: Instant) {
         self.tunnel.on_network_change(now);
         self.outside.ask(now);
-        self.forget_nat();
+        turned::forget_nat(self);
         match &mut self.leased {
             // It may be that nothing has changed for the tunnel, and UDP is tried at once.
             Some((lease, Link::Tunnel(_))) => lease.lease_now(now),
-            Some((_, Link::Turn(..))) => self.leave_turn(now),
+            Some((_, Link::Turn(..))) => turned::leave_turn(self, now),
             Some((lease, _)) => lease.on_moved(now),
             None => {}
         }
@@ -464,7 +463,7 @@ impl Registration {
         let seen = lease.on_seen_elsewhere(sealed);
         if let (Ok((address, relays_nothing)), Link::Udp(_)) = (&seen, from) {
             self.outside.on_seen(*address);
-            self.note_relays(*relays_nothing);
+            turned::note_relays(self, *relays_nothing);
         }
         Some(seen.map(|(address, _)| address))
     }

@@ -293,7 +293,7 @@ fn after(tries: usize) -> Duration {
 impl Client {
     /// The next order about a tunnel.
     pub(crate) fn poll_order(&mut self) -> Option<TunnelOrder> {
-        self.orders.pop_front()
+        self.carriers.tunnels.pop_front()
     }
 
     /// The tunnel to a server is open, at this end of the server's.

@@ -8,6 +8,7 @@ use sss_proto::{Host, Instant, Link, TurnId};
 
 use super::Client;
 use super::own::{Own, RelayUse};
+use super::registration::turned;
 
 /// Time for which a tunnel waits, where both are wanted, until the TURN server has answered or not.
 const GRACE: Duration = Duration::from_secs(2);
@@ -114,82 +115,93 @@ impl Turn {
     }
 }
 
-impl Client {
-    /// The next order about the TURN servers.
-    pub(crate) fn poll_turn_order(&mut self) -> Option<TurnOrder> {
-        self.turn.order.take()
-    }
+/// The next order about the TURN servers.
+pub(crate) fn poll_order(client: &mut Client) -> Option<TurnOrder> {
+    client.carriers.turn.order.take()
+}
 
-    /// Returns when the allocation is to be asked for, used or given back.
-    pub(super) fn turn_timer(&self) -> Option<Instant> {
-        if matches!(self.turn.state, State::Absent) || self.leaving.is_some() {
-            return None;
-        }
-        let wanted = self.registrations.iter();
-        let wanted_at = wanted.filter_map(|tried| tried.turn_wanted_at(&self.own)).min();
-        let used_at = self.turn.open().and_then(|allocated| {
-            let others = self.registrations.iter().filter(|tried| tried.may_use(allocated));
-            others.filter_map(|tried| tried.turn_wanted_at(&self.own)).min()
-        });
-        self.turn.next_timer(wanted_at).into_iter().chain(used_at).min()
+/// Returns when the allocation is to be asked for, used or given back.
+pub(super) fn next_timer(client: &Client) -> Option<Instant> {
+    if matches!(client.carriers.turn.state, State::Absent) || client.leaving.is_some() {
+        return None;
     }
+    let wanted = client.registrations.iter();
+    let wanted_at = wanted
+        .filter_map(|tried| turned::turn_wanted_at(tried, &client.own))
+        .min();
+    let used_at = client.carriers.turn.open().and_then(|allocated| {
+        let others = client
+            .registrations
+            .iter()
+            .filter(|tried| turned::may_use(tried, allocated));
+        others
+            .filter_map(|tried| turned::turn_wanted_at(tried, &client.own))
+            .min()
+    });
+    client
+        .carriers
+        .turn
+        .next_timer(wanted_at)
+        .into_iter()
+        .chain(used_at)
+        .min()
+}
 
-    /// Sees to the allocation, and which registrations go by it.
-    pub(super) fn tend_turn(&mut self, now: Instant, host: &mut Host) {
-        if matches!(self.turn.state, State::Absent) || self.leaving.is_some() {
-            return;
-        }
-        for registration in &mut self.registrations {
-            registration.leave_dead_turn(now, host);
-        }
-        let own = &self.own;
-        let is_due = |tried: &super::Tried| tried.turn_wanted_at(own).is_some_and(|at| at <= now);
-        let is_wanted = self.registrations.iter().any(is_due);
-        if self.turn.tend(now, is_wanted) {
-            for registration in self.registrations.iter_mut().filter(|tried| is_due(tried)) {
-                registration.hold_tunnel(now + GRACE);
-            }
-        }
-        if let Some(allocated) = self.turn.open() {
-            let may_use = |tried: &&mut super::Tried| is_due(tried) && tried.may_use(allocated);
-            for registration in self.registrations.iter_mut().filter(may_use) {
-                registration.use_turn(now, host, (allocated, own));
-            }
+/// Sees to the allocation, and which registrations go by it.
+pub(super) fn tend(client: &mut Client, now: Instant, host: &mut Host) {
+    if matches!(client.carriers.turn.state, State::Absent) || client.leaving.is_some() {
+        return;
+    }
+    for registration in &mut client.registrations {
+        turned::leave_dead_turn(registration, now, host);
+    }
+    let own = &client.own;
+    let is_due = |tried: &super::Tried| turned::turn_wanted_at(tried, own).is_some_and(|at| at <= now);
+    let is_wanted = client.registrations.iter().any(is_due);
+    if client.carriers.turn.tend(now, is_wanted) {
+        for registration in client.registrations.iter_mut().filter(|tried| is_due(tried)) {
+            turned::hold_tunnel(registration, now + GRACE);
         }
     }
+    if let Some(allocated) = client.carriers.turn.open() {
+        let may_use = |tried: &&mut super::Tried| is_due(tried) && turned::may_use(tried, allocated);
+        for registration in client.registrations.iter_mut().filter(may_use) {
+            turned::use_turn(registration, now, host, (allocated, own));
+        }
+    }
+}
 
-    /// There is an allocation.
-    pub(crate) fn on_turn_opened(&mut self, now: Instant, host: &mut Host, allocated: Allocated) {
-        if !matches!(self.turn.state, State::Opening) {
-            return;
-        }
-        self.turn.state = State::Open(allocated);
-        for registration in &mut self.registrations {
-            registration.set_turn(Some(allocated));
-        }
-        self.on_timer(now, host);
+/// There is an allocation.
+pub(crate) fn on_opened(client: &mut Client, now: Instant, host: &mut Host, allocated: Allocated) {
+    if !matches!(client.carriers.turn.state, State::Opening) {
+        return;
     }
+    client.carriers.turn.state = State::Open(allocated);
+    for registration in &mut client.registrations {
+        turned::set_turn(registration, Some(allocated));
+    }
+    client.on_timer(now, host);
+}
 
-    /// The allocation is lost: whoever went by it is where it was before, until there is another.
-    pub(crate) fn on_turn_lost(&mut self, now: Instant, host: &mut Host, id: TurnId) {
-        if self.turn.open().is_none_or(|allocated| allocated.id != id) {
-            return;
-        }
-        self.turn.state = State::Opening;
-        for registration in &mut self.registrations {
-            registration.on_turn_lost(now);
-        }
-        host.network_changed(now, |route, _| is_by(&route.link, id));
-        self.on_timer(now, host);
+/// The allocation is lost: whoever went by it is where it was before, until there is another.
+pub(crate) fn on_lost(client: &mut Client, now: Instant, host: &mut Host, id: TurnId) {
+    if client.carriers.turn.open().is_none_or(|allocated| allocated.id != id) {
+        return;
     }
+    client.carriers.turn.state = State::Opening;
+    for registration in &mut client.registrations {
+        turned::on_turn_lost(registration, now);
+    }
+    host.network_changed(now, |route, _| is_by(&route.link, id));
+    client.on_timer(now, host);
+}
 
-    /// None of the servers gives an allocation now: what waits for that goes on without.
-    pub(crate) fn on_turn_failed(&mut self, now: Instant, host: &mut Host) {
-        for registration in &mut self.registrations {
-            registration.hold_tunnel(now);
-        }
-        self.on_timer(now, host);
+/// None of the servers gives an allocation now: what waits for that goes on without.
+pub(crate) fn on_failed(client: &mut Client, now: Instant, host: &mut Host) {
+    for registration in &mut client.registrations {
+        turned::hold_tunnel(registration, now);
     }
+    client.on_timer(now, host);
 }
 
 /// Returns whether packets leave from an allocation.

@@ -80,6 +80,15 @@ struct Access {
     key: Key,
 }
 
+/// Doubt about whether the server knows the allocation still.
+#[derive(Default)]
+struct Doubt {
+    /// It is asked then.
+    at: Option<Instant>,
+    /// It was asked then, the last time.
+    latest: Option<Instant>,
+}
+
 /// An allocation, or the way to one.
 pub(super) struct Allocation {
     server: Arc<TurnServer>,
@@ -91,9 +100,7 @@ pub(super) struct Allocation {
     expires_at: Option<Instant>,
     requests: Vec<Request>,
     peers: Peers,
-    /// The time when it is doubted that the server knows the allocation.
-    doubt_at: Option<Instant>,
-    doubted: Option<Instant>,
+    doubt: Doubt,
     outbox: VecDeque<Vec<u8>>,
     news: VecDeque<News>,
     pub(super) stats: TurnStats,
@@ -111,8 +118,7 @@ impl Allocation {
             expires_at: None,
             requests: Vec::new(),
             peers: Peers::default(),
-            doubt_at: None,
-            doubted: None,
+            doubt: Doubt::default(),
             outbox: VecDeque::new(),
             news: VecDeque::new(),
             stats: TurnStats::default(),
@@ -138,7 +144,7 @@ impl Allocation {
         requests
             .chain(refresh)
             .chain(self.expires_at)
-            .chain(self.doubt_at)
+            .chain(self.doubt.at)
             .min()
     }
 
@@ -148,10 +154,10 @@ impl Allocation {
             return self.fail(TurnError::Expired);
         }
         let is_due = self.refresh_at.is_some_and(|at| at <= now);
-        let is_doubted = self.doubt_at.is_some_and(|at| at <= now);
+        let is_doubted = self.doubt.at.is_some_and(|at| at <= now);
         if is_doubted {
-            self.doubt_at = None;
-            self.doubted = Some(now);
+            self.doubt.at = None;
+            self.doubt.latest = Some(now);
         }
         if (is_due || is_doubted) && self.relayed.is_some() && !self.is_asking(Subject::Refresh) {
             self.refresh_at = None;
@@ -221,8 +227,8 @@ impl Allocation {
         };
         self.stats.sent += 1;
         self.outbox.push_back(packet);
-        let may_doubt = self.doubted.map_or(now, |doubted| doubted + DOUBT_PAUSE);
-        self.doubt_at.get_or_insert((now + DOUBT).max(may_doubt));
+        let may_doubt = self.doubt.latest.map_or(now, |doubted| doubted + DOUBT_PAUSE);
+        self.doubt.at.get_or_insert((now + DOUBT).max(may_doubt));
     }
 
     /// Takes in what has come from the server: one message, or data of one channel. Returns what a peer has sent, and
@@ -234,7 +240,7 @@ impl Allocation {
                 Some(message) if message.class == Class::Indication => on_indication(&message),
                 Some(message) => {
                     match self.on_answer(now, &message) {
-                        true => self.doubt_at = None,
+                        true => self.doubt.at = None,
                         false => self.stats.unknown += 1,
                     }
                     return None;
@@ -247,7 +253,7 @@ impl Allocation {
             return None;
         };
         // It is there, and knows the allocation.
-        self.doubt_at = None;
+        self.doubt.at = None;
         if data.len() > MAX_DATA {
             self.stats.too_long += 1;
             return None;
@@ -263,24 +269,24 @@ impl Allocation {
 
     /// Nobody takes packets at the server's port, as a router or its system says: it may have been restarted.
     pub(super) fn on_unreachable(&mut self, now: Instant) {
-        let may_doubt = self.doubted.map_or(now, |doubted| doubted + DOUBT);
+        let may_doubt = self.doubt.latest.map_or(now, |doubted| doubted + DOUBT);
         if self.relayed.is_some() && !self.is_asking(Subject::Refresh) {
             let at = now.max(may_doubt);
-            self.doubt_at = Some(self.doubt_at.map_or(at, |doubt| doubt.min(at)));
+            self.doubt.at = Some(self.doubt.at.map_or(at, |doubt| doubt.min(at)));
         }
     }
 
     /// This machine's network has changed: perhaps the server knows it no more where it is now.
     pub(super) fn on_network_change(&mut self, now: Instant) {
         if self.relayed.is_some() && !self.is_asking(Subject::Refresh) {
-            self.doubt_at = Some(now);
+            self.doubt.at = Some(now);
         }
     }
 
     /// Gives it back.
     pub(super) fn end(&mut self, now: Instant) {
         self.requests.clear();
-        (self.refresh_at, self.expires_at, self.doubt_at) = (None, None, None);
+        (self.refresh_at, self.expires_at, self.doubt.at) = (None, None, None);
         match self.relayed.take() {
             Some(_) => self.ask(now, Subject::End, 0),
             None => self.news.push_back(News::Ended),
@@ -290,7 +296,7 @@ impl Allocation {
     fn fail(&mut self, why: TurnError) {
         self.requests.clear();
         self.relayed = None;
-        (self.refresh_at, self.expires_at, self.doubt_at) = (None, None, None);
+        (self.refresh_at, self.expires_at, self.doubt.at) = (None, None, None);
         self.news.push_back(News::Gone(why));
     }
 

@@ -5,7 +5,7 @@ use sss_proto::{Host, Instant, Link, Route, TunnelId};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Registration, State};
+use super::{Registration, State, turned};
 use crate::client::report::TunnelEnd;
 use crate::client::tunnel::{Hearing, TunnelOrder};
 
@@ -55,7 +55,7 @@ impl Registration {
 
     /// LEASE by UDP, while a tunnel is used, if it is time to try that again; and where it goes.
     pub(in crate::client) fn test_udp(&mut self, now: Instant, rng: &mut Generator) -> Option<(Link, Vec<u8>)> {
-        if self.is_turned() && !self.may_hear_udp() {
+        if turned::is_turned(self) && !turned::may_hear_udp(self) {
             return None;
         }
         let Some((lease, Link::Tunnel(_) | Link::Turn(..))) = &mut self.leased else {
@@ -129,7 +129,7 @@ impl Registration {
         match before {
             // Peers were spoken to from there.
             Link::Turn(allocation, _) => {
-                self.leave_turn(now);
+                turned::leave_turn(self, now);
                 self.outside.ask(now);
                 host.network_changed(
                     now,
