@@ -474,12 +474,7 @@ impl HostBuilder {
     /// resource.
     pub async fn build(mut self) -> Result<Host, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
-        self.config.check()?;
-        self.check_lan_only()?;
-        self.check_relay_only()?;
-        self.check_stun()?;
-        #[cfg(feature = "turn")]
-        crate::turn::check(&self.wishes.turn)?;
+        self.check()?;
         let key_log = self.key_log_file()?;
         self.config.key_log = key_log.is_some();
         let socket = match &self.bind {

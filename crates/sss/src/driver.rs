@@ -128,7 +128,7 @@ impl Start {
         let watch = self.watch && !self.bound.local_addr().ip().is_loopback();
         let watcher = watch.then(|| Watcher::start(&self.shared));
         self.shared
-            .drive(|inner, _| inner.new_port_on_move = self.new_port_on_move);
+            .drive(|inner, _| inner.moving.takes_new_port = self.new_port_on_move);
         let notifications = Notifications::new(self.key_log);
         let tunnels = Tasks::start(self.tls, &self.shared)?;
         let mut further = Further::default();
@@ -329,7 +329,7 @@ impl Driver {
         let (mut replaced, mut orders, mut sockets) = (None, Vec::new(), Vec::new());
         let polled = self.shared.drive(|inner, now| {
             inner.socket = stats;
-            inner.network_changed |= is_sign;
+            inner.moving.is_due |= is_sign;
             match inner.poll(now, transmitter.buf()) {
                 Output::Transmit(transmit) => {
                     if !inner.send_through(&transmit, transmitter.buf().filled()) {
@@ -361,7 +361,7 @@ impl Driver {
                         };
                     }
                     // Nobody wakes a driver that is at work: it would sleep over what came up meanwhile.
-                    if inner.is_abandoned() || inner.network_changed {
+                    if inner.is_abandoned() || inner.moving.is_due {
                         return Polled::Interrupted;
                     }
                     // Those who are about to be woken will call, and need not wake the driver.
@@ -419,7 +419,7 @@ impl Driver {
 
     /// Sees to what is rare: a changed network, and a host that nobody holds any more.
     fn attend(&mut self, cx: &mut Context<'_>) {
-        let look = |inner: &Inner| (inner.is_abandoned(), inner.network_changed);
+        let look = |inner: &Inner| (inner.is_abandoned(), inner.moving.is_due);
         let (abandoned, network_changed) = self.shared.look(look);
         if network_changed {
             self.on_network_change();

@@ -22,7 +22,7 @@ use sss_wire::Eid;
 #[cfg(feature = "port-mapping")]
 use crate::desk::{Desk, HostsDesk};
 use crate::driver::SocketStats;
-use crate::driver::addresses;
+use crate::driver::addresses::{self, Moving};
 use crate::driver::clock::Clock;
 use crate::driver::notices::Notices;
 use crate::driver::wakers::Waiters;
@@ -82,10 +82,7 @@ pub(crate) struct Inner {
     pub(crate) socket: SocketStats,
     /// The address that the socket is bound to.
     pub(crate) local_addr: SocketAddr,
-    /// Set if the network of this machine has changed, and the driver has not taken note of it.
-    pub(crate) network_changed: bool,
-    /// A host with one peer and no service takes another port when it moves.
-    pub(crate) new_port_on_move: bool,
+    pub(crate) moving: Moving,
     /// Number of calls that applications have made.
     pub(crate) calls: u64,
     /// Tunnels that are open.
@@ -146,8 +143,7 @@ impl Inner {
             phase: Lifecycle::Running,
             socket: SocketStats::default(),
             local_addr,
-            network_changed: false,
-            new_port_on_move: false,
+            moving: Moving::default(),
             calls: 0,
             #[cfg(feature = "tls")]
             tunnels: Tunnels::default(),
@@ -272,7 +268,7 @@ impl Inner {
     /// Says that the network of this machine has changed: the driver sees to the socket, then calls
     /// [`Self::on_network_change`].
     pub(crate) fn note_network_change(&mut self) {
-        self.network_changed = true;
+        self.moving.is_due = true;
         self.want_driver();
     }
 
@@ -286,7 +282,7 @@ impl Inner {
     /// The network of this machine has changed, and the socket is now bound to `local_addr`.
     /// All ways have changed if its port `is_new`.
     pub(crate) fn on_network_change(&mut self, now: Instant, local_addr: SocketAddr, is_new: bool) {
-        self.network_changed = false;
+        self.moving.is_due = false;
         self.local_addr = local_addr;
         self.core.network_changed(now, |route, local| match route.link {
             Link::Udp(remote) => is_new || addresses::has_moved(remote, local, local_addr),
@@ -319,7 +315,7 @@ impl Inner {
 
     /// The way to the only peer of a host that offers nothing, if it is to take another port when it moves.
     pub(crate) fn sole_path(&self) -> Option<(SocketAddr, Option<IpAddr>)> {
-        let (route, local) = self.core.sole_path().filter(|_| self.new_port_on_move)?;
+        let (route, local) = self.core.sole_path().filter(|_| self.moving.takes_new_port)?;
         Some((route.direct_address()?, local))
     }
 

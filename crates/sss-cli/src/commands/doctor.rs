@@ -469,9 +469,7 @@ fn text(
     if !explanation.registrations.is_empty() || findings.stun.is_some() {
         row("NAT", nat_words(explanation.nat));
     }
-    for one in &findings.turn {
-        row("TURN", &one.words);
-    }
+    findings.turn.iter().for_each(|one| row("TURN", &one.words));
     for (name, words) in findings.router.iter().flat_map(Examined::rows) {
         row(name, words);
     }

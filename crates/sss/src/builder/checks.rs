@@ -10,8 +10,18 @@ use crate::mdns::Mdns;
 use crate::stun;
 
 impl HostBuilder {
+    pub(super) fn check(&self) -> Result<(), BuildError> {
+        self.config.check()?;
+        self.check_lan_only()?;
+        self.check_relay_only()?;
+        self.check_stun()?;
+        #[cfg(feature = "turn")]
+        crate::turn::check(&self.wishes.turn)?;
+        Ok(())
+    }
+
     /// RCH-37
-    pub(super) fn check_lan_only(&self) -> Result<(), BuildError> {
+    fn check_lan_only(&self) -> Result<(), BuildError> {
         if !self.config.lan_only {
             return Ok(());
         }
@@ -34,7 +44,7 @@ impl HostBuilder {
     }
 
     /// RCH-40
-    pub(super) fn check_relay_only(&self) -> Result<(), BuildError> {
+    fn check_relay_only(&self) -> Result<(), BuildError> {
         if !self.config.relay_only {
             return Ok(());
         }
@@ -57,7 +67,7 @@ impl HostBuilder {
     }
 
     /// RCH-52
-    pub(super) fn check_stun(&self) -> Result<(), BuildError> {
+    fn check_stun(&self) -> Result<(), BuildError> {
         #[cfg(feature = "stun")]
         if self.stun.len() > stun::MAX_SERVERS {
             return Err(BuildError::TooManyStunServers);

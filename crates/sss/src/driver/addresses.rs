@@ -5,6 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
 use sss_reach::LocalAddress;
 
+/// Changes of the network.
+#[derive(Default)]
+pub(crate) struct Moving {
+    /// Set if the network of this machine has changed, and the driver has not taken note of it.
+    pub(crate) is_due: bool,
+    /// A host with one peer and no service takes another port when it moves.
+    pub(crate) takes_new_port: bool,
+}
+
 /// Reach of an address, the farthest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Reach {
