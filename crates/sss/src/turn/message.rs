@@ -414,7 +414,7 @@ mod tests {
                     message.is_genuine(&key),
                     message.number(Attribute::Lifetime),
                 );
-                assert!(message.get(Attribute::Data).is_none_or(|data| data.len() <= 33));
+                assert!(message.get(Attribute::Data).is_none_or(|data| data.len() <= 36));
                 let _ = message.address(Attribute::PeerAddress);
             }
         }

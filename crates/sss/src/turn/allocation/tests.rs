@@ -316,8 +316,9 @@ fn threat_46_permissions_and_channels_are_bounded_and_the_oldest_give_way() {
     assert!(numbers <= 4096, "{numbers}");
     assert!(world.allocation.requests.len() <= MAX_REQUESTS);
     // The latest is still known, and the first is asked for anew.
-    world.allocation.send(world.now, peer(0), b"x");
-    assert_eq!(method(&world.all_sent()[0]), Some(Method::CreatePermission));
+    let peers = &mut world.allocation.peers;
+    let wants = [many - 1, 0].map(|n| peers.wants_permission(world.now, peer(n).ip()));
+    assert_eq!(wants, [false, true]);
 }
 
 // spec: RCH-51
