@@ -11,6 +11,10 @@
 mod running;
 
 #[cfg(target_os = "linux")]
+#[path = "reach/place.rs"]
+mod place;
+
+#[cfg(target_os = "linux")]
 #[path = "reach/results.rs"]
 mod results;
 
@@ -37,9 +41,9 @@ mod linux {
     use bytes::Bytes;
     use serde_json::{Value, json};
     use sss::{Eid, FoundBy, Host, HostBuilder, RelayUse, RouteClass, Server};
-    use sss_lab::{Kind, Lab, Link, Node};
-    use tokio::runtime::Runtime;
+    use sss_lab::{Kind, Lab, Link};
 
+    use super::place::Place;
     use super::results::{interval, median, recorded};
     use super::running::{Failure, Running, command, text};
 
@@ -161,35 +165,6 @@ mod linux {
     }
 
     type ServerAt = (Eid, SocketAddr);
-
-    /// A runtime whose threads are in a namespace.
-    struct Place(Option<Runtime>);
-
-    impl Place {
-        fn of(node: &Node) -> Result<Self, Failure> {
-            let mut builder = tokio::runtime::Builder::new_multi_thread();
-            let runtime = node.enter(|| builder.worker_threads(1).enable_all().build())?;
-            Ok(Self(Some(runtime?)))
-        }
-
-        fn spawn(&self, work: impl Future<Output = Result<(), Failure>> + Send + 'static) {
-            if let Some(runtime) = &self.0 {
-                runtime.spawn(async {
-                    if let Err(error) = work.await {
-                        eprintln!("{error}");
-                    }
-                });
-            }
-        }
-    }
-
-    impl Drop for Place {
-        fn drop(&mut self) {
-            if let Some(runtime) = self.0.take() {
-                runtime.shutdown_background();
-            }
-        }
-    }
 
     async fn registered(servers: Vec<ServerAt>, (relay, found_by): (RelayUse, FoundBy)) -> Result<Host, Failure> {
         let number = servers.len();
