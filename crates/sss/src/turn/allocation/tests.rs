@@ -252,7 +252,7 @@ fn a_permission_is_asked_for_before_the_first_packet_and_a_channel_bound_for_who
         let requests = world.all_sent().into_iter();
         bind = requests
             .filter(|packet| method(packet) == Some(Method::ChannelBind))
-            .last()
+            .next_back()
             .or(bind);
     }
     let bind = bind.expect("after eight packets");
