@@ -249,10 +249,9 @@ fn a_permission_is_asked_for_before_the_first_packet_and_a_channel_bound_for_who
     let mut bind = None;
     for _ in 0..7 {
         world.allocation.send(world.now, peer, b"more");
-        let requests = world.all_sent().into_iter();
+        let mut requests = world.all_sent().into_iter();
         bind = requests
-            .filter(|packet| method(packet) == Some(Method::ChannelBind))
-            .next_back()
+            .rfind(|packet| method(packet) == Some(Method::ChannelBind))
             .or(bind);
     }
     let bind = bind.expect("after eight packets");
