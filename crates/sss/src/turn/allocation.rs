@@ -38,7 +38,7 @@ const DOUBT: Duration = Duration::from_secs(1);
 const DOUBT_PAUSE: Duration = Duration::from_secs(5);
 /// Requests that are not answered yet, at most: what is beyond is asked for with a later packet.
 const MAX_REQUESTS: usize = 64;
-/// Longest text of a server that is told, in bytes.
+/// Longest text of a server that is told, in characters.
 const MAX_SAID: usize = 80;
 
 /// News of an allocation.
@@ -75,7 +75,7 @@ struct Request {
 
 /// Access to a server: its realm and nonce, and the key that follows.
 struct Access {
-    realm: Vec<u8>,
+    realm: String,
     nonce: Vec<u8>,
     key: Key,
 }
@@ -333,7 +333,7 @@ impl Allocation {
             None => writer.finish(),
             Some(access) => writer
                 .put(Attribute::Username, self.server.user.as_bytes())
-                .put(Attribute::Realm, &access.realm)
+                .put(Attribute::Realm, access.realm.as_bytes())
                 .put(Attribute::Nonce, &access.nonce)
                 .seal(&access.key),
         };
@@ -368,7 +368,7 @@ impl Allocation {
             }
             (Class::Error, Some((code, words))) => {
                 let request = self.requests.swap_remove(at);
-                self.on_error(request.subject, code, words);
+                self.on_error(request.subject, code, &words);
             }
             _ => return false,
         }
@@ -402,17 +402,21 @@ impl Allocation {
 
     /// The server wants to know who asks, or that it is not repeated.
     fn on_challenge(&mut self, now: Instant, request: &Request, message: &Message<'_>) {
-        let realm = message.get(Attribute::Realm).map(<[u8]>::to_vec);
-        let realm = realm.or_else(|| self.access.as_ref().map(|access| access.realm.clone()));
+        let realm = message
+            .get(Attribute::Realm)
+            .and_then(|realm| str::from_utf8(realm).ok());
+        let realm = realm
+            .map(str::to_owned)
+            .or_else(|| self.access.as_ref().map(|access| access.realm.clone()));
         let nonce = message.get(Attribute::Nonce).map(<[u8]>::to_vec);
         let (Some(realm), Some(nonce)) = (realm, nonce) else {
-            return self.on_error(request.subject, 401, b"");
+            return self.on_error(request.subject, 401, "");
         };
         let is_stale = matches!(message.error(), Some((438, _)));
         let is_known = self.access.as_ref().is_some_and(|access| access.realm == realm);
         let is_denied = is_known && !is_stale;
         if is_denied && request.subject != Subject::Refresh || request.challenges >= MAX_CHALLENGES {
-            return self.on_error(request.subject, 401, b"");
+            return self.on_error(request.subject, 401, "");
         }
         if !is_known {
             let key = message::key(&self.server.user, &realm, &self.server.password);
@@ -423,7 +427,7 @@ impl Allocation {
         self.ask(now, request.subject, request.challenges + 1);
     }
 
-    fn on_error(&mut self, subject: Subject, code: u16, words: &[u8]) {
+    fn on_error(&mut self, subject: Subject, code: u16, words: &str) {
         match (subject, code) {
             (Subject::End, _) => self.news.push_back(News::Ended),
             (Subject::Permit(ip), _) => {
@@ -437,7 +441,7 @@ impl Allocation {
             (Subject::Allocate, 401) => self.fail(TurnError::Unauthorized),
             (Subject::Refresh, 401 | 437) => self.fail(TurnError::Forgotten),
             (Subject::Allocate | Subject::Refresh, _) => {
-                let words = String::from_utf8_lossy(words.get(..words.len().min(MAX_SAID)).unwrap_or_default());
+                let words: String = words.chars().take(MAX_SAID).collect();
                 let words = sss_wire::printable(&words).into_owned();
                 self.fail(TurnError::Refused(code, words));
             }

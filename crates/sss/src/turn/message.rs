@@ -1,58 +1,51 @@
-//! Messages of STUN (RFC 8489) and TURN (RFC 8656): how they are written and read.
+//! Messages of TURN (RFC 8656), which are messages of STUN (RFC 8489) with methods and attributes of their own: how they
+//! are written and read, by the crate `stun-types`; and data of channels, which is no message.
 //!
 //! What is read is a slice of the packet, and nothing in it is believed: lengths are checked, attributes that are not
 //! known are passed over, and of each the first counts.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
-use hmac::{Hmac, KeyInit, Mac};
-use md5::{Digest, Md5};
-use sha1::Sha1;
-use zeroize::Zeroizing;
+use stun_types::attribute::{Attribute as _, AttributeType, ErrorCode, MessageIntegrity, RawAttribute, XorSocketAddr};
+pub(super) use stun_types::message::MessageClass as Class;
+use stun_types::message::{
+    self as stun, IntegrityAlgorithm, IntegrityKey, LongTermKeyCredentials, MessageHeader, MessageType, MessageWrite,
+    MessageWriteVec, TransactionId,
+};
 
 /// Bytes before the attributes.
-pub(super) const HEADER: usize = 20;
+pub(super) const HEADER: usize = MessageHeader::LENGTH;
 /// Bytes before the data of a channel.
 pub(super) const CHANNEL_HEADER: usize = 4;
 /// Numbers that channels may have.
 pub(super) const CHANNELS: std::ops::RangeInclusive<u16> = 0x4000..=0x4fff;
 
-const MAGIC: u32 = 0x2112_a442;
+/// Longest message that is read, in bytes. None that is of use is as long; and `stun-types` reckons in 16 bits where a
+/// MESSAGE-INTEGRITY ends, which overflows near 64 KiB.
+const MAX_MESSAGE: usize = 16 << 10;
+/// Bytes before the value of an attribute.
+const ATTRIBUTE_HEADER: usize = 4;
 /// Length of MESSAGE-INTEGRITY with its header.
 const INTEGRITY: usize = 24;
 
 /// Name of a request, repeated in its answer: random, so that nobody off the path can answer.
 pub(super) type Transaction = [u8; 12];
 
-/// Key of long-term credentials.
-pub(super) type Key = Zeroizing<[u8; 16]>;
-
 /// Methods that are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Method {
-    Allocate,
-    Refresh,
-    Send,
-    Data,
-    CreatePermission,
-    ChannelBind,
-}
-
-/// Class of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
-    Request,
-    Indication,
-    Success,
-    Error,
+    Allocate = 3,
+    Refresh = 4,
+    Send = 6,
+    Data = 7,
+    CreatePermission = 8,
+    ChannelBind = 9,
 }
 
 /// Attributes that are used.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attribute {
     Username = 0x0006,
-    Integrity = 0x0008,
-    ErrorCode = 0x0009,
     ChannelNumber = 0x000c,
     Lifetime = 0x000d,
     PeerAddress = 0x0012,
@@ -64,125 +57,82 @@ pub(super) enum Attribute {
 }
 
 impl Method {
-    const ALL: [(Self, u16); 6] = [
-        (Self::Allocate, 3),
-        (Self::Refresh, 4),
-        (Self::Send, 6),
-        (Self::Data, 7),
-        (Self::CreatePermission, 8),
-        (Self::ChannelBind, 9),
+    const ALL: [Self; 6] = [
+        Self::Allocate,
+        Self::Refresh,
+        Self::Send,
+        Self::Data,
+        Self::CreatePermission,
+        Self::ChannelBind,
     ];
+}
 
-    fn number(self) -> u16 {
-        Self::ALL
-            .iter()
-            .find(|(method, _)| *method == self)
-            .map_or(0, |(_, number)| *number)
+impl Attribute {
+    fn kind(self) -> AttributeType {
+        AttributeType::new(self as u16)
     }
 }
 
-impl Class {
-    fn bits(self) -> u16 {
-        match self {
-            Self::Request => 0,
-            Self::Indication => 0x010,
-            Self::Success => 0x100,
-            Self::Error => 0x110,
-        }
-    }
-
-    fn of(kind: u16) -> Self {
-        match (kind & 0x100 != 0, kind & 0x010 != 0) {
-            (false, false) => Self::Request,
-            (false, true) => Self::Indication,
-            (true, false) => Self::Success,
-            (true, true) => Self::Error,
-        }
-    }
-}
+/// Key of long-term credentials. It has no `Debug` form, since that of what is in it shows the key.
+pub(super) struct Key(IntegrityKey);
 
 /// Key that follows from a user's password, as a server of that realm has it. Characters beyond ASCII are taken as they
 /// are.
-pub(super) fn key(user: &str, realm: &[u8], password: &str) -> Key {
-    let mut hash = Md5::new();
-    hash.update(user.as_bytes());
-    hash.update(b":");
-    hash.update(realm);
-    hash.update(b":");
-    hash.update(password.as_bytes());
-    Zeroizing::new(hash.finalize().into())
+pub(super) fn key(user: &str, realm: &str, password: &str) -> Key {
+    let credentials = LongTermKeyCredentials::new(user.to_owned(), password.to_owned(), realm.to_owned());
+    Key(credentials.make_key(IntegrityAlgorithm::Sha1))
 }
 
 /// A message that is being written.
 pub(super) struct Writer {
-    bytes: Vec<u8>,
-    transaction: Transaction,
+    message: MessageWriteVec,
+    transaction: TransactionId,
 }
 
 impl Writer {
     pub(super) fn new(method: Method, class: Class, transaction: Transaction) -> Self {
-        let mut bytes = Vec::with_capacity(128);
-        // No method that is used has bits beyond the lowest four, so that those of the class are nowhere between.
-        bytes.extend_from_slice(&(method.number() | class.bits()).to_be_bytes());
-        bytes.extend_from_slice(&[0, 0]);
-        bytes.extend_from_slice(&MAGIC.to_be_bytes());
-        bytes.extend_from_slice(&transaction);
-        Self { bytes, transaction }
+        let kind = MessageType::from_class_method(class, stun::Method::new(method as u16));
+        let mut number = [0; 16];
+        if let Some(last) = number.last_chunk_mut() {
+            *last = transaction;
+        }
+        let transaction = u128::from_be_bytes(number).into();
+        let message = stun::Message::builder(kind, transaction, MessageWriteVec::with_capacity(128));
+        Self { message, transaction }
     }
 
-    /// Adds an attribute.
+    /// Adds an attribute, of at most 65,535 bytes.
     pub(super) fn put(mut self, attribute: Attribute, value: &[u8]) -> Self {
-        self.bytes.extend_from_slice(&(attribute as u16).to_be_bytes());
-        let len = u16::try_from(value.len()).unwrap_or(u16::MAX);
-        self.bytes.extend_from_slice(&len.to_be_bytes());
-        self.bytes.extend_from_slice(value);
-        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+        let attribute = RawAttribute::new(attribute.kind(), value);
+        self.message.push_attribute_unchecked(&attribute);
         self
     }
 
     /// Adds an address, as XOR-PEER-ADDRESS and XOR-RELAYED-ADDRESS have it.
-    pub(super) fn put_address(self, attribute: Attribute, address: SocketAddr) -> Self {
-        let mut value = vec![0, if address.is_ipv4() { 1 } else { 2 }];
-        value.extend_from_slice(&(address.port() ^ (MAGIC >> 16) as u16).to_be_bytes());
-        let mask = mask(&self.transaction);
-        let octets = match address.ip() {
-            IpAddr::V4(ip) => ip.octets().to_vec(),
-            IpAddr::V6(ip) => ip.octets().to_vec(),
-        };
-        value.extend(octets.iter().zip(mask).map(|(octet, mask)| octet ^ mask));
-        self.put(attribute, &value)
+    pub(super) fn put_address(mut self, attribute: Attribute, address: SocketAddr) -> Self {
+        let address = XorSocketAddr::new(address, self.transaction);
+        let attribute = address.to_raw(attribute.kind());
+        self.message.push_attribute_unchecked(&attribute);
+        self
     }
 
     /// The message.
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        self.set_len(0);
-        self.bytes
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.message.finish()
     }
 
     /// The message, with MESSAGE-INTEGRITY under that key.
     pub(super) fn seal(mut self, key: &Key) -> Vec<u8> {
-        self.set_len(INTEGRITY);
-        let mac = mac(key, &self.bytes).finalize().into_bytes();
-        self.put(Attribute::Integrity, &mac).bytes
-    }
-
-    fn set_len(&mut self, more: usize) {
-        let len = u16::try_from((self.bytes.len() + more).saturating_sub(HEADER)).unwrap_or(u16::MAX);
-        if let Some(field) = self.bytes.get_mut(2..4) {
-            field.copy_from_slice(&len.to_be_bytes());
+        // Not by `add_message_integrity_with_key`: it shows the key to whoever logs at the level of traces.
+        self.message.push_attribute_unchecked(&MessageIntegrity::new([0; 20]));
+        if let Some((before, attribute)) = self.message.mut_data().split_last_chunk_mut::<INTEGRITY>()
+            && let Ok(mac) = MessageIntegrity::compute(&[before], &key.0)
+            && let Some(value) = attribute.last_chunk_mut()
+        {
+            *value = mac;
         }
+        self.finish()
     }
-}
-
-fn mac(key: &Key, bytes: &[u8]) -> Hmac<Sha1> {
-    let mut mac = Hmac::<Sha1>::new_from_slice(&**key).unwrap_or_else(|_| Hmac::<Sha1>::new(&Default::default()));
-    mac.update(bytes);
-    mac
-}
-
-/// Bytes that addresses are masked with.
-fn mask(transaction: &Transaction) -> impl Iterator<Item = u8> + '_ {
-    MAGIC.to_be_bytes().into_iter().chain(transaction.iter().copied())
 }
 
 /// A message that was received.
@@ -192,48 +142,34 @@ pub(super) struct Message<'a> {
     pub(super) class: Class,
     pub(super) transaction: &'a Transaction,
     bytes: &'a [u8],
+    stun: stun::Message<'a>,
 }
 
 impl<'a> Message<'a> {
-    /// Reads one. `None` if it is none, or of a method that is not used.
+    /// Reads one. `None` if it is none, or too long, or of a method that is not used.
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let kind = u16::from_be_bytes(*bytes.first_chunk()?);
-        let len = usize::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?));
-        let magic = u32::from_be_bytes(*bytes.get(4..)?.first_chunk()?);
-        let transaction = bytes.get(8..)?.first_chunk()?;
-        if magic != MAGIC || kind & 0xc000 != 0 || len % 4 != 0 || bytes.len() != HEADER + len {
+        let header = MessageHeader::from_bytes(bytes).ok()?;
+        // What is behind its end would be read as attributes.
+        let len = usize::from(header.data_length());
+        if !len.is_multiple_of(4) || bytes.len() != HEADER + len || bytes.len() > MAX_MESSAGE {
             return None;
         }
-        let number = kind & !0x110;
-        let (method, _) = Method::ALL.iter().find(|(_, known)| *known == number)?;
+        let stun = stun::Message::from_bytes(bytes).ok()?;
+        let number = stun.method().value();
+        let method = Method::ALL.into_iter().find(|method| *method as u16 == number)?;
         Some(Self {
-            method: *method,
-            class: Class::of(kind),
-            transaction,
+            method,
+            class: stun.class(),
+            transaction: bytes.get(8..)?.first_chunk()?,
             bytes,
-        })
-    }
-
-    /// The attributes, each with where it begins, up to the first that is cut off.
-    fn attributes(&self) -> impl Iterator<Item = (usize, u16, &'a [u8])> {
-        let bytes = self.bytes;
-        let mut at = HEADER;
-        std::iter::from_fn(move || {
-            let begin = at;
-            let kind = u16::from_be_bytes(*bytes.get(begin..)?.first_chunk()?);
-            let len = usize::from(u16::from_be_bytes(*bytes.get(begin + 2..)?.first_chunk()?));
-            let value = bytes.get(begin + 4..begin + 4 + len)?;
-            at = begin + 4 + len.next_multiple_of(4);
-            Some((begin, kind, value))
+            stun,
         })
     }
 
     /// The value of an attribute: the first, and none behind MESSAGE-INTEGRITY, which nothing protects there.
     pub(super) fn get(&self, attribute: Attribute) -> Option<&'a [u8]> {
-        let protected = |(_, kind, _): &(usize, u16, &[u8])| *kind != Attribute::Integrity as u16;
-        let mut all = self.attributes().take_while(protected);
-        let found = all.find(|(_, kind, _)| *kind == attribute as u16);
-        found.map(|(.., value)| value)
+        let (at, found) = self.stun.raw_attribute_and_offset(attribute.kind())?;
+        self.bytes.get(at + ATTRIBUTE_HEADER..)?.get(..found.length().into())
     }
 
     /// The value of an attribute that is a number of 32 bits.
@@ -242,49 +178,21 @@ impl<'a> Message<'a> {
     }
 
     /// The code and the words of an error.
-    pub(super) fn error(&self) -> Option<(u16, &'a [u8])> {
-        let value = self.get(Attribute::ErrorCode)?;
-        let [_, _, hundreds, rest] = *value.first_chunk()?;
-        let code = u16::from(hundreds & 7) * 100 + u16::from(rest);
-        Some((code, value.get(4..).unwrap_or_default()))
+    pub(super) fn error(&self) -> Option<(u16, String)> {
+        let error = self.stun.attribute::<ErrorCode>().ok()?;
+        Some((error.code(), error.reason().to_owned()))
     }
 
     /// The value of an attribute that is an address.
     pub(super) fn address(&self, attribute: Attribute) -> Option<SocketAddr> {
-        let value = self.get(attribute)?;
-        let [_, family, high, low] = *value.first_chunk()?;
-        let port = u16::from_be_bytes([high, low]) ^ (MAGIC >> 16) as u16;
-        let masked = value.get(4..)?;
-        let mut octets = [0; 16];
-        for (octet, (masked, mask)) in octets.iter_mut().zip(masked.iter().zip(mask(self.transaction))) {
-            *octet = masked ^ mask;
-        }
-        let ip = match (family, masked.len()) {
-            (1, 4) => IpAddr::V4(Ipv4Addr::from(*octets.first_chunk::<4>()?)),
-            (2, 16) => IpAddr::V6(Ipv6Addr::from(octets)),
-            _ => return None,
-        };
-        Some(SocketAddr::new(ip, port))
+        let found = self.stun.raw_attribute(attribute.kind())?;
+        let address = XorSocketAddr::from_raw(&found).ok()?;
+        Some(address.addr(self.stun.transaction_id()))
     }
 
     /// Returns whether it was made by somebody who knows the key.
     pub(super) fn is_genuine(&self, key: &Key) -> bool {
-        let found = self
-            .attributes()
-            .find(|(_, kind, _)| *kind == Attribute::Integrity as u16);
-        let Some((begin, _, value)) = found else {
-            return false;
-        };
-        let Some(before) = self.bytes.get(..begin) else {
-            return false;
-        };
-        // As it was when its length ended with this attribute.
-        let len = u16::try_from(begin + INTEGRITY - HEADER).unwrap_or(u16::MAX);
-        let mut head = before.to_vec();
-        if let Some(field) = head.get_mut(2..4) {
-            field.copy_from_slice(&len.to_be_bytes());
-        }
-        mac(key, &head).verify_slice(value).is_ok()
+        self.stun.validate_integrity_with_key(&key.0).is_ok()
     }
 }
 
@@ -338,40 +246,48 @@ mod tests {
                           0015001c662f2f3439396b39353464364f4c33346f4c394653547679363473410014000b6578616d706c652e\
                           6f72670000080014f67024656dd64a3e02b8e0712e85c9a28ca89666";
 
+    impl Writer {
+        /// Adds an error, as servers tell it.
+        pub(in crate::turn) fn put_error(mut self, code: u16, words: &str) -> Self {
+            self.message
+                .push_attribute_unchecked(&ErrorCode::new(code, words).unwrap());
+            self
+        }
+    }
+
     fn bytes(hex: &str) -> Vec<u8> {
         let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
         let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
         digits.chunks(2).map(byte).collect()
     }
 
+    /// A message whose method is not used (Binding): read as Allocate, but for the MAC.
+    fn of_any_method(bytes: &[u8]) -> Message<'_> {
+        Message {
+            method: Method::Allocate,
+            class: Class::Request,
+            transaction: bytes[8..].first_chunk().unwrap(),
+            bytes,
+            stun: stun::Message::from_bytes(bytes).unwrap(),
+        }
+    }
+
     #[test]
     fn integrity_is_that_of_the_vectors_of_rfc_5769() {
         let mut packet = bytes(VECTOR);
-        // Its method is Binding, which is not used: read as Allocate, but for the MAC.
         let user = "\u{30de}\u{30c8}\u{30ea}\u{30c3}\u{30af}\u{30b9}";
-        let key = key(user, b"example.org", "TheMatrIX");
-        let message = Message {
-            method: Method::Allocate,
-            class: Class::Request,
-            transaction: packet[8..].first_chunk().unwrap(),
-            bytes: &packet,
-        };
+        let key = key(user, "example.org", "TheMatrIX");
+        let message = of_any_method(&packet);
         assert_eq!(message.get(Attribute::Username), Some(user.as_bytes()));
         assert_eq!(message.get(Attribute::Realm), Some(&b"example.org"[..]));
         assert!(message.is_genuine(&key));
         packet[30] ^= 1;
-        let forged = Message {
-            method: Method::Allocate,
-            class: Class::Request,
-            transaction: packet[8..].first_chunk().unwrap(),
-            bytes: &packet,
-        };
-        assert!(!forged.is_genuine(&key));
+        assert!(!of_any_method(&packet).is_genuine(&key));
     }
 
     #[test]
     fn what_is_written_is_read_and_nothing_behind_the_mac_counts() {
-        let key = key("u", b"r", "p");
+        let key = key("u", "r", "p");
         let at: [SocketAddr; 2] = ["192.0.2.1:32853".parse().unwrap(), "[2001:db8::9]:7".parse().unwrap()];
         for address in at {
             let message = Writer::new(Method::CreatePermission, Class::Request, [7; 12])
@@ -396,7 +312,7 @@ mod tests {
     // spec: RCH-50
     #[test]
     fn threat_46_what_is_no_message_is_none_however_it_is_cut_or_changed() {
-        let key = key("u", b"r", "p");
+        let key = key("u", "r", "p");
         let whole = Writer::new(Method::Data, Class::Indication, [7; 12])
             .put_address(Attribute::PeerAddress, "192.0.2.1:32853".parse().unwrap())
             .put(Attribute::Data, &[9; 33])
@@ -417,6 +333,104 @@ mod tests {
                 assert!(message.get(Attribute::Data).is_none_or(|data| data.len() <= 36));
                 let _ = message.address(Attribute::PeerAddress);
             }
+        }
+    }
+
+    // spec: RCH-50
+    #[test]
+    fn threat_46_an_answer_is_none_or_harmless_however_it_is_cut_or_changed() {
+        let key = key("u", "r", "p");
+        let answer = Writer::new(Method::Allocate, Class::Success, [7; 12])
+            .put_address(Attribute::RelayedAddress, "[2001:db8::9]:7".parse().unwrap())
+            .put(Attribute::Lifetime, &600_u32.to_be_bytes())
+            .seal(&key);
+        let error = Writer::new(Method::Allocate, Class::Error, [7; 12]).put_error(401, "Unauthorized");
+        let error = error.put(Attribute::Realm, b"r").put(Attribute::Nonce, b"n").seal(&key);
+        for whole in [answer, error] {
+            assert!(Message::parse(&whole).unwrap().is_genuine(&key));
+            for cut in 0..whole.len() {
+                assert!(Message::parse(&whole[..cut]).is_none(), "{cut}");
+                // Where its length says that it ends there.
+                let mut short = whole[..cut].to_vec();
+                if let (Some(len), Some(field)) = (cut.checked_sub(HEADER), short.get_mut(2..4)) {
+                    field.copy_from_slice(&u16::try_from(len).unwrap().to_be_bytes());
+                }
+                assert!(!is_taken(&short, &key), "{cut}");
+            }
+            let longer = [&whole[..], &[0, 13, 0, 4, 0, 0, 0, 1]].concat();
+            assert!(Message::parse(&longer).is_none(), "more than its length says");
+            for n in 0..whole.len() * 8 {
+                let mut changed = whole.clone();
+                changed[n / 8] ^= 1 << (n % 8);
+                assert!(!is_taken(&changed, &key), "{n}");
+            }
+        }
+    }
+
+    /// Reads all that there is in a packet, and returns whether it is a message under that key.
+    fn is_taken(packet: &[u8], key: &Key) -> bool {
+        let Some(message) = Message::parse(packet) else {
+            return false;
+        };
+        let _ = (message.error(), message.number(Attribute::Lifetime));
+        for attribute in [Attribute::RelayedAddress, Attribute::Realm, Attribute::Nonce] {
+            let _ = (message.get(attribute), message.address(attribute));
+        }
+        message.is_genuine(key)
+    }
+
+    // spec: RCH-50
+    #[test]
+    fn threat_46_what_is_too_long_is_no_message_and_what_is_as_long_as_may_be_is_read() {
+        let key = key("u", "r", "p");
+        let of = |len: usize| {
+            Writer::new(Method::Data, Class::Indication, [7; 12])
+                .put(Attribute::Data, &vec![9; len])
+                .seal(&key)
+        };
+        let most = MAX_MESSAGE - HEADER - ATTRIBUTE_HEADER - INTEGRITY;
+        assert!(is_taken(&of(most), &key));
+        // The first: its length is all that there is of a number of 16 bits.
+        for len in [0xfffc - ATTRIBUTE_HEADER - INTEGRITY, most + 1] {
+            assert!(!is_taken(&of(len), &key), "{len}");
+        }
+    }
+
+    // spec: RCH-50
+    #[test]
+    fn threat_46_a_key_and_its_password_are_in_no_trace() {
+        let log = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let shown = Log(std::sync::Arc::clone(&log));
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
+            .with_writer(move || shown.clone())
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let key = key("u", "r", "a password");
+            let message = Writer::new(Method::Refresh, Class::Success, [7; 12]).seal(&key);
+            assert!(is_taken(&message, &key));
+        });
+        let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+        assert!(log.contains("MessageIntegrity::compute"), "{log}");
+        // The last: so begins the key, as an array.
+        for secret in ["password", "IntegrityKey", "132, 146, 20, 22"] {
+            assert!(!log.contains(secret), "{log}");
+        }
+    }
+
+    #[derive(Clone)]
+    struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
         }
     }
 

@@ -7,7 +7,7 @@ use super::message::{Attribute, Class, Message, Method, Writer, key};
 use super::*;
 use crate::host::Host;
 
-const REALM: &[u8] = b"here";
+const REALM: &str = "here";
 const NONCE: &[u8] = b"once";
 
 /// Requests that the server was asked, and whether it knows the allocation.
@@ -27,10 +27,10 @@ async fn serve(socket: tokio::net::UdpSocket, seen: Arc<Mutex<Seen>>) {
         };
         let mut seen = seen.lock().unwrap();
         let answer = |class| Writer::new(request.method, class, *request.transaction);
-        let error = |code: u8| {
+        let error = |code: u16| {
             answer(Class::Error)
-                .put(Attribute::ErrorCode, &[0, 0, 4, code])
-                .put(Attribute::Realm, REALM)
+                .put_error(400 + code, "")
+                .put(Attribute::Realm, REALM.as_bytes())
                 .put(Attribute::Nonce, NONCE)
                 .finish()
         };

@@ -6,7 +6,7 @@ use super::peers::{MAX_PEERS, MAX_PERMISSIONS};
 use super::*;
 use crate::turn::message::{CHANNELS, HEADER, channel_data, key};
 
-const REALM: &[u8] = b"lab";
+const REALM: &str = "lab";
 
 /// An allocation, and the other end of its packets.
 struct World {
@@ -66,7 +66,7 @@ impl World {
     fn challenge(&mut self, code: u16) {
         let request = self.sent();
         let answer = error(&request, code)
-            .put(Attribute::Realm, REALM)
+            .put(Attribute::Realm, REALM.as_bytes())
             .put(Attribute::Nonce, &self.nonce);
         self.receive(&answer.finish());
     }
@@ -98,11 +98,7 @@ impl World {
 
 fn error(request: &[u8], code: u16) -> Writer {
     let message = Message::parse(request).unwrap();
-    let (hundreds, rest) = (u8::try_from(code / 100).unwrap(), u8::try_from(code % 100).unwrap());
-    Writer::new(message.method, Class::Error, *message.transaction).put(
-        Attribute::ErrorCode,
-        &[&[0, 0, hundreds, rest][..], b"no\x1b[2J"].concat(),
-    )
+    Writer::new(message.method, Class::Error, *message.transaction).put_error(code, "no\x1b[2J")
 }
 
 fn method(packet: &[u8]) -> Option<Method> {
