@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
+use sss_proto::{AddressScope, Route, is_usable};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -163,6 +164,29 @@ fn reason(code: u8) -> &'static str {
     }
 }
 
+/// Checks what a router says that it lets in. The address may be another one, where it translates prefixes (RFC 6296).
+fn check(answer: &Answer, inside: SocketAddr) -> Result<(), MappingError> {
+    let outside = answer.outside;
+    let useless = |why: String| Err(MappingError::Useless(why));
+    if answer.lifetime.is_zero() || outside.port() == 0 {
+        return useless("it lets nothing in, and says that it does".to_owned());
+    }
+    if outside.port() != inside.port() {
+        return useless(format!(
+            "it lets in port {}, and was not asked for that",
+            outside.port()
+        ));
+    }
+    let is_global = is_usable(&Route::from(outside)) && AddressScope::from(outside.ip()) == AddressScope::Global;
+    if !outside.is_ipv6() || !is_global {
+        return useless(format!(
+            "it lets {} in, which is no host's address out there",
+            outside.ip()
+        ));
+    }
+    Ok(())
+}
+
 /// Asks for a pinhole, for the same one if there is one.
 pub(super) async fn ask(place: PlaceSix, before: Option<Held>) -> Result<Granted<Held>, MappingError> {
     let held = match before.filter(|held| held.place == place) {
@@ -174,11 +198,7 @@ pub(super) async fn ask(place: PlaceSix, before: Option<Held>) -> Result<Granted
         }
     };
     let answer = held.send(LIFETIME).await?;
-    if answer.lifetime.is_zero() || answer.outside.port() == 0 {
-        return Err(MappingError::Useless(
-            "it lets nothing in, and says that it does".to_owned(),
-        ));
-    }
+    check(&answer, place.inside)?;
     Ok(Granted {
         port: MappedPort {
             protocol: MappingProtocol::Pcp,
@@ -254,5 +274,30 @@ mod tests {
         let refused = held().answer(&answer(2, own));
         assert_eq!(refused, Some(Err(MappingError::Refused("not authorized".to_owned()))));
         assert_eq!(held().answer(&[0; 8]), Some(Err(MappingError::Silent)));
+    }
+
+    // spec: RCH-56
+    #[test]
+    fn what_a_router_cannot_have_let_in_is_not_believed() {
+        let check = |outside: &str| {
+            check(
+                &held().answer(&answer(0, outside)).unwrap().unwrap(),
+                held().place.inside,
+            )
+        };
+        assert_eq!(check("[2001:db8::7]:7757"), Ok(()));
+        assert_eq!(check("[2001:db8:1::7]:7757"), Ok(()), "another prefix");
+        for outside in [
+            "[2001:db8::7]:12345",
+            "[2001:db8::7]:0",
+            "[::1]:7757",
+            "[fd00::7]:7757",
+            "[fe80::7]:7757",
+            "[ff0e::7]:7757",
+            "[::]:7757",
+            "198.51.100.7:7757",
+        ] {
+            assert!(matches!(check(outside), Err(MappingError::Useless(_))), "{outside}");
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Messages of TURN (RFC 8656), which are messages of STUN (RFC 8489) with methods and attributes of their own: how
-//! they are written and read, by the crate `stun-types`; and data of channels, which is no message.
+//! Messages of TURN (RFC 8656): messages of STUN (RFC 8489) with methods and attributes of their own, written and read
+//! by the crate `stun-types`; and data of channels, which is no message.
 //!
 //! What is read is a slice of the packet, and nothing in it is believed: lengths are checked, attributes that are not
 //! known are passed over, and of each the first counts.
