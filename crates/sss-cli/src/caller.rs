@@ -85,10 +85,11 @@ impl Caller {
         E: Failure,
     {
         let watch = Watch::new(&self.host, &self.servers, self.timeout);
-        tokio::select! {
+        let answer = tokio::select! {
             answer = self.ask_again((eid, &watch), question) => answer,
             diagnosis = self.hopeless(&watch) => Err(diagnosis.error()),
-        }
+        };
+        answer.map_err(|error| turn::named_in(error, &self.host))
     }
 
     async fn ask_again<T, E, Q>(&self, (eid, watch): (&Eid, &Watch<'_>), question: impl Fn() -> Q) -> Result<T, Error>

@@ -31,7 +31,10 @@ use crate::transfer::patience::{Patience, Way};
 use crate::transfer::rate::Rate;
 use crate::transfer::session::{self, Another, Session};
 use crate::trust::{Identified, Trust};
+use crate::turn;
 
+/// Time for which it is told that TURN servers fail: that is known when it is of use.
+const TURN_WATCHED: Duration = Duration::from_secs(60);
 /// Smallest window of a stream with which it makes sense to transfer files, and smallest budget of all, in bytes.
 const LEAST_WINDOW: u64 = 16 << 10;
 const LEAST_BUDGET: u64 = 256 << 10;
@@ -158,6 +161,7 @@ impl Connector {
             false => self.args.timeout,
         };
         let servers = self.args.servers.enough_with(&target.servers)?;
+        self.args.servers.note_turn(&servers, self.output);
         for server in self.args.servers.unasked(&target.servers, &servers) {
             let why = "with --relay-only it is not asked unless --server names it";
             self.output.note(format!("the ticket names the server {server}: {why}"));
@@ -172,6 +176,7 @@ impl Connector {
         }
         let host = self.host(&servers, timeout).await?;
         tokio::spawn(stun::tell_when_known(host.clone(), self.output));
+        tokio::spawn(turn::watch(host.clone(), self.output, Some(TURN_WATCHED)));
         let who = match who {
             Some(who) => who,
             None => self.trust.identify(&host, &target).await?,

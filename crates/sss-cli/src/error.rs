@@ -94,6 +94,12 @@ impl Error {
         self
     }
 
+    /// The same, with more advice.
+    pub(crate) fn advising_too(mut self, next: &str) -> Self {
+        self.next = format!("{}; {next}", self.next);
+        self
+    }
+
     /// Something with a local file.
     pub(crate) fn local(path: &std::path::Path, doing: &str, error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Kind;

@@ -107,7 +107,11 @@ fn not_a_command(error: &clap::Error) -> ExitCode {
         output::note_printed(error.print());
         return conclude(Ok(()), Output::new(false));
     }
-    if !std::env::args_os().any(|arg| arg == "--json") {
+    let is_json = std::env::args_os().any(|arg| arg == "--json");
+    if let Some(error) = turn::misplaced(&error.render().to_string(), std::env::args_os()) {
+        return conclude(Err(error), Output::new(is_json));
+    }
+    if !is_json {
         let rendered = error.render();
         let text = if screen::has_colours() {
             rendered.ansi().to_string()

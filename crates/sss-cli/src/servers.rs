@@ -126,11 +126,10 @@ impl ServerArgs {
     pub(crate) fn known(&self) -> Result<Vec<ServerAt>, Error> {
         self.check_relay_only()?;
         self.check_stun()?;
+        self.check_turn()?;
         if self.is_without() {
             return Ok(Vec::new());
         }
-        // What is wrong with them is told now.
-        self.turn.known()?;
         if !self.server.is_empty() {
             return Ok(each_once(self.server.clone()));
         }
@@ -199,6 +198,33 @@ impl ServerArgs {
                 ))
             }
         }
+    }
+
+    /// Checks that TURN servers may be asked, and are known.
+    fn check_turn(&self) -> Result<(), Error> {
+        if self.lan_only && self.turn.is_given() {
+            let what =
+                "--turn names a server that sends packets on to anywhere, and with --lan-only nothing is sent there";
+            return Err(Error::new(Exit::Usage, what, "leave one of the two out"));
+        }
+        // What is wrong with them is told now.
+        if self.turn.is_given() || !self.is_without() {
+            self.turn.known()?;
+        }
+        Ok(())
+    }
+
+    /// Says of TURN servers of the command line that they are of no use, if they are.
+    pub(crate) fn note_turn(&self, servers: &[ServerAt], output: Output) {
+        if !self.turn.is_given() || !servers.is_empty() {
+            return;
+        }
+        let next = match self.no_server {
+            true => "leave --no-server out, or --turn",
+            false => "name one with --server EID@HOST, or leave --turn out",
+        };
+        let text = format!("TURN is of no use without a registration server, which tells hosts of it\n  -> {next}");
+        output.prose_aside(&text, &json!({"event": "note", "text": text}));
     }
 
     /// The same, with the STUN servers of the user's file if none are given: for commands that tell others where this

@@ -100,6 +100,7 @@ pub(crate) async fn run(mut args: DoctorArgs, output: Output) -> Result<(), Erro
     let Named { target, in_dns } = named::look_up(args.target, &args.connect, output).await?;
     let named = target.as_ref().map_or(&[][..], |target| &target.servers);
     let servers = args.connect.servers.enough_with(named)?;
+    args.connect.servers.note_turn(&servers, output);
     let wanted = match target {
         Some(target) => Some((target.eid.ok_or_else(nobody)?, target.places)),
         None => None,

@@ -32,6 +32,7 @@ use crate::transfer::limits::descriptors_left;
 use crate::transfer::safe_path::Root;
 use crate::transfer::served::Served;
 use crate::transfer::server::{FileService, Terms};
+use crate::turn;
 
 /// Serve a directory to other hosts
 #[derive(Debug, Args)]
@@ -126,6 +127,7 @@ pub(crate) async fn run(mut args: ServeArgs, output: Output) -> Result<(), Error
     args.servers = args.servers.with_stun_file()?;
     let called = calls::of_targets(&args.call)?;
     let servers = args.servers.enough_with(&[])?;
+    args.servers.note_turn(&servers, output);
     if servers.is_empty() && args.listed.is_some() {
         let next = "name one with --server EID@HOST, in SSS_SERVER, or in the file `servers` beside the identity";
         return Err(Error::new(Exit::Usage, "--listed needs a registration server", next));
@@ -186,6 +188,7 @@ pub(crate) async fn run(mut args: ServeArgs, output: Output) -> Result<(), Error
         relay_check::start(&host, &identity, (&servers, &args.servers), output);
     }
     tokio::spawn(servers::watch(host.clone(), servers, output));
+    tokio::spawn(turn::watch(host.clone(), output, None));
     tokio::spawn(port_mapping::watch(host.clone(), output));
     tokio::spawn(mdns::watch(host.clone(), output));
     interrupt::is_awaited();

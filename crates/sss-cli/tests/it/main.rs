@@ -35,4 +35,6 @@ mod support;
 mod terminal;
 mod transfer;
 mod trust;
+#[cfg(feature = "turn")]
+mod turn;
 mod words;

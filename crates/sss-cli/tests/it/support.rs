@@ -45,7 +45,8 @@ impl Home {
         command
             .env("HOME", self.0.path())
             .env("XDG_CONFIG_HOME", self.path("config"))
-            .env_remove("SSS_SERVER");
+            .env_remove("SSS_SERVER")
+            .env_remove("SSS_TURN");
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
