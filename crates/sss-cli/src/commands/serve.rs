@@ -143,6 +143,7 @@ pub(crate) async fn run(mut args: ServeArgs, output: Output) -> Result<(), Error
     let service = service(&args.dir, terms)?;
     let identity = identity::load(args.identity.as_deref(), output)?;
     let own = identity.eid();
+    called.check(&own)?;
     let builder = || {
         let builder = Host::builder()
             .identity(identity.clone())

@@ -122,3 +122,36 @@ fn a_ticket_for_a_port_in_use_says_who_tells_instead() {
         .expect(1)
         .says(&["is in use", "sss serve --stun"]);
 }
+
+// spec: RCH-52
+#[test]
+fn a_host_that_cannot_be_called_is_said_to_be_one() {
+    let home = Home::new();
+    let id = |home: &Home| home.run(["id"]).expect(0).out.trim().to_owned();
+    let (own, peer) = (id(&home), id(&Home::new()));
+    let call = |target: &str| home.run(["serve", ".", "--public", "--bind", "127.0.0.1:0", "--call", target]);
+    call(&format!("{own}@127.0.0.1:9"))
+        .expect(2)
+        .says(&["--call names this host itself", "->"]);
+    let ticket = home.run(["ticket", "--public", "--at", "127.0.0.1"]).expect(0).out;
+    let ticket = ticket.split_whitespace().last().unwrap();
+    call(ticket).expect(2).says(&["--call names this host itself"]);
+    for nobody in ["224.0.0.1", "255.255.255.255", "[ff02::1]"] {
+        call(&format!("{peer}@{nobody}:7757"))
+            .expect(2)
+            .says(&["no host is ever at", "->"]);
+    }
+    // It is tried on, and said once.
+    let mut serve = home.command();
+    serve.args(["serve", ".", "--public", "--bind", "127.0.0.1:0", "--call"]);
+    let mut serve = serve.arg(format!("{peer}@nosuch.invalid:9")).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(6));
+    serve.kill().unwrap();
+    let ran = crate::support::Ran::wait(serve);
+    assert_eq!(
+        ran.err.matches("trying on: cannot look up \"nosuch.invalid").count(),
+        1,
+        "{}",
+        ran.err
+    );
+}
