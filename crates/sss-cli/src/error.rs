@@ -95,6 +95,7 @@ impl Error {
     }
 
     /// The same, with more advice.
+    #[cfg(feature = "turn")]
     pub(crate) fn advising_too(mut self, next: &str) -> Self {
         self.next = format!("{}; {next}", self.next);
         self

@@ -12,6 +12,9 @@ use sss::{Identity, IdentityError};
 use crate::error::{Error, Exit};
 use crate::output::Output;
 
+/// Largest file of servers or EIDs that is read, in bytes.
+pub(crate) const MOST: u64 = 8 << 20;
+
 /// The platform's directory for the tool's files.
 pub(crate) fn config_directory() -> Result<PathBuf, Error> {
     let directories = directories::ProjectDirs::from("", "", "sss").ok_or_else(|| {
@@ -33,6 +36,21 @@ pub(crate) fn config_directory() -> Result<PathBuf, Error> {
         return Err(Error::new(Exit::Failed, what, next));
     }
     Ok(directory.to_owned())
+}
+
+/// Checks that there is a file that can be read to its end: opening a FIFO waits for whoever writes to it.
+///
+/// # Errors
+/// If there is none, or it is too large.
+pub(crate) fn check_is_file(path: &Path) -> Result<(), Error> {
+    match fs::metadata(path) {
+        Ok(there) if there.is_file() && there.len() <= MOST => Ok(()),
+        Ok(_) => {
+            let what = format!("{} is no file of at most {} MiB", path.display(), MOST >> 20);
+            Err(Error::new(Exit::Failed, what, "move it away, or name a file"))
+        }
+        Err(error) => Err(Error::local(path, "read", &error)),
+    }
 }
 
 /// Returns where the identity is unless another file is named.

@@ -30,8 +30,6 @@ const VARIABLE: &str = "SSS_SERVER";
 const FILE: &str = "servers";
 /// File in the user's configuration directory that names STUN servers, one a line.
 const STUN_FILE: &str = "stun";
-/// Largest file of servers or EIDs that is read, in bytes.
-const MOST: u64 = 8 << 20;
 /// Time without a registration after which that is said.
 const GRACE: Duration = Duration::from_secs(5);
 /// Pauses between looks at registrations: while one is missing, and later.
@@ -339,21 +337,6 @@ pub(crate) enum IfMissing {
     Fails,
 }
 
-/// Checks that there is a file that can be read to its end: opening a FIFO waits for whoever writes to it.
-///
-/// # Errors
-/// If there is none, or it is too large.
-pub(crate) fn check_is_file(path: &Path) -> Result<(), Error> {
-    match fs::metadata(path) {
-        Ok(there) if there.is_file() && there.len() <= MOST => Ok(()),
-        Ok(_) => {
-            let what = format!("{} is no file of at most {} MiB", path.display(), MOST >> 20);
-            Err(Error::new(Exit::Failed, what, "move it away, or name a file"))
-        }
-        Err(error) => Err(Error::local(path, "read", &error)),
-    }
-}
-
 /// Reads a file of one thing a line. What stands behind `#` is for people.
 ///
 /// # Errors
@@ -364,11 +347,11 @@ pub(crate) fn read_lines<T: FromStr<Err: fmt::Display>>(path: &Path, missing: If
         Err(error) if error.kind() == io::ErrorKind::NotFound && missing == IfMissing::Nothing => {
             return Ok(Vec::new());
         }
-        _ => check_is_file(path)?,
+        _ => identity::check_is_file(path)?,
     }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(wrong)?;
-    file.take(MOST).read_to_end(&mut bytes).map_err(wrong)?;
+    file.take(identity::MOST).read_to_end(&mut bytes).map_err(wrong)?;
     let text = String::from_utf8_lossy(&bytes);
     let mut found = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {

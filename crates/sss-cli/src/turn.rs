@@ -20,7 +20,6 @@ use crate::error::{Error, Exit};
 use crate::identity;
 use crate::output::Output;
 use crate::place::{Place, PlaceError};
-use crate::servers;
 
 /// Variable of the environment that names TURN servers, separated by spaces.
 const VARIABLE: &str = "SSS_TURN";
@@ -196,7 +195,7 @@ impl TurnArgs {
         match identity::config_directory().map(|directory| directory.join(FILE)) {
             Ok(path) if path.exists() => {
                 // Nobody has said that it may be a pipe.
-                servers::check_is_file(&path)?;
+                identity::check_is_file(&path)?;
                 read(&path)
             }
             _ => Ok(Vec::new()),
@@ -292,7 +291,7 @@ fn without_comment(line: &str) -> &str {
     line.trim()
 }
 
-/// What is wrong with a command line whose error shows a TURN server, and the password in it: one that is an argument,
+/// The error of a command line whose own error shows a TURN server, and the password in it: one that is an argument,
 /// and no value of `--turn`.
 pub(crate) fn misplaced(shown: &str, args: impl Iterator<Item = OsString>) -> Option<Error> {
     let mut args = args.map(|arg| arg.to_string_lossy().into_owned());
@@ -338,7 +337,7 @@ pub(crate) async fn settled(host: &Host) {
     }
 }
 
-/// What is to be told of servers that have failed, and what to do about it: nothing, if another one lends an address.
+/// Reasons why servers have failed, and what to do about it: none, if another one lends an address.
 fn failures(host: &Host) -> Vec<(String, String)> {
     let reports = host.turn();
     if reports

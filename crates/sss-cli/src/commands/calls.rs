@@ -95,7 +95,7 @@ async fn call(host: Host, (eid, places): (Eid, Vec<Place>), output: Output) {
     }
 }
 
-/// Why no name of a host leads anywhere, if that is why it was not called.
+/// Reason why no name of a host leads anywhere, if that is why it was not called.
 fn unnamed<T>(answer: Result<T, ServicesError>) -> Option<String> {
     match answer {
         Err(ServicesError::Connect(error @ ConnectError::Unresolved { .. })) => Some(error.to_string()),

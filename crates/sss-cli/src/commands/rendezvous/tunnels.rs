@@ -8,8 +8,8 @@ use sss::{Host, RendezvousServer, TlsLimits, TlsServer};
 
 use super::RendezvousArgs;
 use crate::error::Error;
+use crate::identity::check_is_file;
 use crate::output::count;
-use crate::servers::check_is_file;
 use crate::transfer::limits::descriptors::descriptors_to_give;
 
 /// Tunnels as the arguments want them.
