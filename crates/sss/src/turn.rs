@@ -37,9 +37,9 @@ const MAX_NAME: usize = 508;
 /// Time after which the next server is asked too, if one does not answer.
 const STAGGER: Duration = Duration::from_secs(1);
 /// Pause before all are asked again; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// An allocation that was there for so long is followed by another at once.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// An allocation that was there for so long is followed by another at once, as is the first that was not.
 const LASTING: Duration = Duration::from_secs(10);
 /// Time for giving an allocation back, when the host goes.
 pub(crate) const GIVING_BACK: Duration = Duration::from_millis(500);
@@ -135,7 +135,8 @@ pub(crate) fn start(shared: &Arc<Shared>, servers: Vec<TurnServer>) {
         shared: Arc::downgrade(shared),
         servers: servers.into_iter().map(Arc::new).collect(),
         wishes,
-        pause: FIRST_PAUSE,
+        pause: Duration::ZERO,
+        first: 0,
     };
     tokio::spawn(keeper.run());
 }
@@ -146,21 +147,23 @@ struct Keeper {
     servers: Vec<Arc<TurnServer>>,
     wishes: watch::Receiver<Wish>,
     pause: Duration,
+    /// Number of the server that is asked first: the one behind the latest through which nothing came.
+    first: usize,
 }
 
 impl Keeper {
     async fn run(mut self) {
         while self.wish().await == Wish::Allocation {
             let Some(session) = self.establish().await else {
+                self.pause = self.pause.max(FIRST_PAUSE);
                 self.rest().await;
                 continue;
             };
-            let began = Instant::now();
-            let end = session.carry(&self.shared, &mut self.wishes).await;
-            if end == End::Lost && began.elapsed() < LASTING {
-                self.rest().await;
-            } else {
-                self.pause = FIRST_PAUSE;
+            let (began, n) = (Instant::now(), session.n);
+            match session.carry(&self.shared, &mut self.wishes).await {
+                End::Lost if began.elapsed() < LASTING => self.rest().await,
+                End::Lost | End::GivenBack => self.pause = Duration::ZERO,
+                End::Mute => self.first = (n + 1) % self.servers.len(),
             }
         }
         if let Some(host) = self.shared.upgrade() {
@@ -177,18 +180,20 @@ impl Keeper {
     /// Waits before all servers are asked again, unless nothing is wanted any more.
     async fn rest(&mut self) {
         let until = Instant::now() + self.pause;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         tokio::select! {
             () = sleep_until(until) => {}
             () = unwanted(&mut self.wishes) => {}
         }
     }
 
-    /// Asks all servers, one a little later than the other, until one of them gives an allocation. `None` if none does,
+    /// Asks all servers, from the first to be asked on, one a little later than the other, until one of them gives an allocation. `None` if none does,
     /// or nothing is wanted any more.
     async fn establish(&mut self) -> Option<Session> {
         let mut attempts = JoinSet::new();
-        let mut waiting = self.servers.clone().into_iter().enumerate();
+        let mut servers: Vec<_> = self.servers.clone().into_iter().enumerate().collect();
+        servers.rotate_left(self.first);
+        let mut waiting = servers.into_iter();
         let mut next_at = Instant::now();
         let mut is_any_left = true;
         let session = loop {

@@ -39,6 +39,8 @@ const AGAIN: [Duration; 3] = [
 const TIMES: u32 = 4;
 /// Time after which the other servers are asked, where those that are asked say nothing (RCH-43).
 const SILENCE: Duration = Duration::from_secs(2);
+/// Times that a peer is asked for anew in that time because it has moved meanwhile.
+const MAX_MOVES: u32 = 3;
 /// Time for which a call is kept once a way was found.
 pub(super) const LIFE: Duration = Duration::from_secs(10);
 
@@ -90,6 +92,8 @@ struct Question {
     /// The number of CONNECTs that were sent, and of ways that were taken: no more of them (RCH-14).
     asked: u32,
     ways: u32,
+    /// The number of times that this was begun anew, since the peer had moved before it answered.
+    moves: u32,
     /// The server has said of late that it was asked too often.
     is_put_off: bool,
     /// The server has answered something else since it was asked: it is there.
@@ -315,6 +319,10 @@ impl Calls {
         let Some(question) = call.questions.get_mut(at) else {
             return Answered::Nothing;
         };
+        if call.greeting.is_some() && question.is_outrun(&found.outcome) {
+            *question = question.anew(now, rng);
+            return Answered::Nothing;
+        }
         match (&found.outcome, &mut question.state) {
             (Ok(way), State::Found(named, ..)) if named.is_by(way) => match call.greeting {
                 Some(_) => Answered::Unanswered(call.eid, *way),
@@ -453,10 +461,32 @@ impl Question {
             state: State::Asking(now, 0),
             asked: 0,
             ways: 0,
+            moves: 0,
             is_put_off: false,
             is_heard: false,
             is_referred: false,
             is_told: false,
+        }
+    }
+
+    /// Returns whether the peer is somewhere else than it was when it was told of this host: what it has sent since may
+    /// have been in vain (RCH-12).
+    fn is_outrun(&self, outcome: &Result<Way, Unfound>) -> bool {
+        match (&self.state, outcome) {
+            (State::Found(named, ..), Ok(way)) => {
+                self.moves < MAX_MOVES && named.is_by(way) && named.way.address != way.address
+            }
+            _ => false,
+        }
+    }
+
+    /// The same question with another introduction, due now.
+    fn anew(&self, now: Instant, rng: &mut Generator) -> Self {
+        Self {
+            moves: self.moves + 1,
+            is_heard: self.is_heard,
+            is_referred: self.is_referred,
+            ..Self::new(now, self.server, rng)
         }
     }
 
@@ -667,6 +697,48 @@ mod tests {
             None,
             "it is told when it is due"
         );
+    }
+
+    // spec: RCH-12
+    #[test]
+    fn a_peer_that_moves_before_it_has_answered_is_told_anew_three_times() {
+        let (now, mut rng) = (Instant::default(), Generator::new(&[1; 32]));
+        let config = sss_proto::Config::default().with(|config| config.seeks = true);
+        let mut host = Host::new(config, sss_crypto::StaticKey::from_bytes([7; 32]), [7; 32]);
+        let peer = Eid::from_public_key(&sss_crypto::StaticKey::from_bytes([10; 32]).public());
+        host.connect(now, peer, ("echo", "1"), &[]).unwrap();
+        let greeting = host.introduce(now, &peer, sss_proto::RouteClass::Direct, &[]);
+        assert!(greeting.is_some());
+        let (mut calls, server) = (Calls::default(), Eid::from_public_key(&[7; 32]));
+        calls.begin(now, (peer, greeting), (vec![server], Vec::new()), &mut rng);
+        let mut names = Vec::new();
+        for port in 7000..7005 {
+            let question = &mut calls.all[0].questions[0];
+            question.asked += 1;
+            names.push(question.introduction);
+            let way = Way {
+                address: SocketAddr::from(([192, 0, 2, 1], port)),
+                mapped: 0,
+                handle: 0,
+                punch_key: [3; 32],
+                hold: 0,
+            };
+            let introduction = question.introduction;
+            let mut hears = |address| {
+                let outcome = Ok(Way { address, ..way });
+                calls.on_found(now, &Found { introduction, outcome }, true, &mut rng)
+            };
+            assert_eq!(hears(way.address), Answered::Way(peer, way, true));
+            assert_eq!(hears(way.address), Answered::Unanswered(peer, way), "it has not moved");
+            hears(SocketAddr::from(([192, 0, 2, 1], port + 1)));
+            if port == 7003 {
+                break;
+            }
+        }
+        names.push(calls.all[0].questions[0].introduction);
+        assert_eq!(names[3], names[4], "enough");
+        names.dedup();
+        assert_eq!(names.len(), 4, "each time with another introduction");
     }
 
     // spec: RCH-11

@@ -341,6 +341,7 @@ impl Registration {
             Link::Udp(_) | Link::Socket(..) => {}
         }
         self.tunnel.on_heard(at);
+        turned::note_heard(self, at);
         self.pause = FIRST_PAUSE;
         self.failure = None;
     }
@@ -411,7 +412,9 @@ impl Registration {
     /// Tries again after a pause; at once if the server was restarted, and has just told so.
     pub(super) fn fail(&mut self, now: Instant, failure: RegistrationError) {
         let is_news = failure == RegistrationError::Lost(CloseReason::PeerRestarted) && self.pause == FIRST_PAUSE;
-        if !matches!(failure, RegistrationError::Lost(_)) {
+        if matches!(failure, RegistrationError::Lost(_)) {
+            turned::on_unanswered(self, now);
+        } else {
             self.leased = None;
         }
         self.failure = Some(failure);

@@ -7,6 +7,8 @@ use sss_wire::reach::records::Registered;
 use super::*;
 use crate::keys::{self, LeaseKey};
 
+mod allocations;
+
 fn at(ms: u64) -> Instant {
     Instant::from_nanos(1_000_000_000 + ms * 1_000_000)
 }

@@ -24,6 +24,9 @@ pub enum TurnOrder {
     /// [`on_turn_lost`](crate::Rendezvous::on_turn_lost) and [`on_turn_failed`](crate::Rendezvous::on_turn_failed)
     /// are to tell how that goes.
     Open,
+    /// To give it back, and to have one at the next of them, after the last at the first: nothing has come through this
+    /// one. [`on_turn_lost`](crate::Rendezvous::on_turn_lost) is to tell when it is gone.
+    Next,
     /// To give it back. Nothing follows.
     Close,
 }
@@ -52,6 +55,8 @@ pub(super) struct Turn {
     state: State,
     /// The time since which it is there, or asked for, and nobody wants it.
     idle_since: Option<Instant>,
+    /// Nothing has come through the one that is there: the next server is asked.
+    is_useless: bool,
     order: Option<TurnOrder>,
 }
 
@@ -90,6 +95,13 @@ impl Turn {
             State::Absent => None,
             State::Closed => wanted_at,
             State::Opening | State::Open(_) => self.idle_since.map(|since| since + LINGER),
+        }
+    }
+
+    /// Nothing has come through it: asks for one of the next server, once.
+    fn pass(&mut self) {
+        if !std::mem::replace(&mut self.is_useless, true) && self.order.is_none() {
+            self.order = Some(TurnOrder::Next);
         }
     }
 
@@ -155,6 +167,7 @@ pub(super) fn tend(client: &mut Client, now: Instant, host: &mut Host) {
     for registration in &mut client.registrations {
         turned::leave_dead_turn(registration, now, host);
     }
+    pass_mute(client);
     let own = &client.own;
     let is_due = |tried: &super::Tried| turned::turn_wanted_at(tried, own).is_some_and(|at| at <= now);
     let is_wanted = client.registrations.iter().any(is_due);
@@ -171,12 +184,25 @@ pub(super) fn tend(client: &mut Client, now: Instant, host: &mut Host) {
     }
 }
 
+/// Has the next TURN server asked, where a registration server was asked by the allocation, and none was heard by it.
+fn pass_mute(client: &mut Client) {
+    let mute: Vec<TurnId> = client.registrations.iter_mut().filter_map(turned::take_mute).collect();
+    let Some(Allocated { id, .. }) = client.carriers.turn.open() else {
+        return;
+    };
+    let is_heard = client.registrations.iter().any(|tried| turned::is_heard_by(tried, id));
+    if mute.contains(&id) && !is_heard {
+        client.carriers.turn.pass();
+    }
+}
+
 /// There is an allocation.
 pub(crate) fn on_opened(client: &mut Client, now: Instant, host: &mut Host, allocated: Allocated) {
     if !matches!(client.carriers.turn.state, State::Opening) {
         return;
     }
     client.carriers.turn.state = State::Open(allocated);
+    client.carriers.turn.is_useless = false;
     for registration in &mut client.registrations {
         turned::set_turn(registration, Some(allocated));
     }
@@ -188,9 +214,10 @@ pub(crate) fn on_lost(client: &mut Client, now: Instant, host: &mut Host, id: Tu
     if client.carriers.turn.open().is_none_or(|allocated| allocated.id != id) {
         return;
     }
+    let is_useless = client.carriers.turn.is_useless;
     client.carriers.turn.state = State::Opening;
     for registration in &mut client.registrations {
-        turned::on_turn_lost(registration, now);
+        turned::on_turn_lost(registration, now, is_useless);
     }
     host.network_changed(now, |route, _| is_by(&route.link, id));
     client.on_timer(now, host);

@@ -47,7 +47,7 @@ enum Io {
 /// An allocation that is there, and the way to its server.
 pub(super) struct Session {
     /// The number of the server among those of the host.
-    n: usize,
+    pub(super) n: usize,
     at: SocketAddr,
     relayed: SocketAddr,
     allocation: Allocation,
@@ -61,6 +61,8 @@ type Packets = Vec<(SocketAddr, BytesMut)>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Lost,
+    /// Nothing came through it, and it is given back.
+    Mute,
     GivenBack,
 }
 
@@ -301,6 +303,11 @@ impl Session {
                 self.give_back().await;
                 End::GivenBack
             }
+            Err(TurnError::Mute) => {
+                tracing::debug!(%at, "nothing comes through the allocation at the TURN server");
+                self.give_back().await;
+                End::Mute
+            }
             Err(why) => {
                 tracing::debug!(%at, %why, "the allocation at the TURN server is lost");
                 End::Lost
@@ -324,6 +331,9 @@ impl Session {
                 () = unwanted(wishes) => return Ok(()),
                 taken = queue.take() => {
                     self.allocation.stats.dropped += taken.dropped;
+                    if taken.is_mute {
+                        return Err(TurnError::Mute);
+                    }
                     if taken.has_moved {
                         self.allocation.on_network_change(now());
                     }

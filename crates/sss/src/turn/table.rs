@@ -38,6 +38,9 @@ pub enum TurnError {
     /// It lends an address that means nothing to others.
     #[error("it lends {0}, which others cannot reach")]
     Useless(SocketAddr),
+    /// It lends an address, and nothing has come through it: the next server is asked.
+    #[error("it lends an address, and nothing comes through it")]
+    Mute,
     /// It knows nothing of the allocation any more: it was restarted, say.
     #[error("it has forgotten the allocation")]
     Forgotten,
@@ -143,6 +146,7 @@ struct Waiting {
     bytes: usize,
     dropped: u64,
     has_moved: bool,
+    is_mute: bool,
 }
 
 /// Work that waits for an allocation.
@@ -152,6 +156,8 @@ pub(super) struct Taken {
     pub(super) dropped: u64,
     /// This machine's network has changed.
     pub(super) has_moved: bool,
+    /// Nothing has come through the allocation, whoever was asked by it.
+    pub(super) is_mute: bool,
 }
 
 impl Turns {
@@ -177,6 +183,9 @@ impl Turns {
 
     /// Does what is ordered.
     pub(crate) fn obey(&self, order: TurnOrder) {
+        if order == TurnOrder::Next {
+            return self.tell_open(|waiting| waiting.is_mute = true);
+        }
         self.wish(match order {
             TurnOrder::Open => Wish::Allocation,
             _ if self.is_tried => Wish::Allocation,
@@ -271,8 +280,13 @@ impl Turns {
 
     /// This machine's network has changed.
     pub(crate) fn on_network_change(&self) {
+        self.tell_open(|waiting| waiting.has_moved = true);
+    }
+
+    /// Tells the allocation that is there something.
+    fn tell_open(&self, tell: impl FnOnce(&mut Waiting)) {
         if let Some((_, queue)) = &self.open {
-            queue.lock().has_moved = true;
+            tell(&mut queue.lock());
             queue.news.notify_one();
         }
     }
@@ -296,11 +310,12 @@ impl Queue {
     pub(super) async fn take(&self) -> Taken {
         loop {
             let waiting = std::mem::take(&mut *self.lock());
-            if !waiting.packets.is_empty() || waiting.has_moved || waiting.dropped > 0 {
+            if !waiting.packets.is_empty() || waiting.has_moved || waiting.is_mute || waiting.dropped > 0 {
                 return Taken {
                     packets: waiting.packets,
                     dropped: waiting.dropped,
                     has_moved: waiting.has_moved,
+                    is_mute: waiting.is_mute,
                 };
             }
             self.news.notified().await;

@@ -57,13 +57,18 @@ async fn serve(socket: tokio::net::UdpSocket, seen: Arc<Mutex<Seen>>) {
     }
 }
 
-/// A server, and a host that knows it under that password.
-async fn start(password: &str) -> (Host, Arc<Mutex<Seen>>) {
+/// A server, as it is known under that password.
+async fn server(password: &str) -> (TurnServer, Arc<Mutex<Seen>>) {
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let place = socket.local_addr().unwrap().to_string();
     let seen = Arc::new(Mutex::new(Seen::default()));
     tokio::spawn(serve(socket, Arc::clone(&seen)));
-    let server = TurnServer::new(place, "me", password);
+    (TurnServer::new(place, "me", password), seen)
+}
+
+/// A server, and a host that knows it under that password.
+async fn start(password: &str) -> (Host, Arc<Mutex<Seen>>) {
+    let (server, seen) = server(password).await;
     let host = Host::builder().bind("127.0.0.1:0").turn(server).build().await.unwrap();
     (host, seen)
 }
@@ -108,6 +113,46 @@ async fn one_that_is_forgotten_is_followed_by_another_and_given_back_at_the_end(
     host.close().await.unwrap();
     let seen = seen.lock().unwrap();
     assert_eq!((seen.allocations, seen.given_back), (2, 1));
+}
+
+// spec: RCH-48
+#[tokio::test]
+async fn a_server_through_which_nothing_comes_is_followed_by_the_next_one_and_that_by_the_first() {
+    let ((one, first), (other, second)) = (server("secret").await, server("secret").await);
+    let builder = Host::builder().bind("127.0.0.1:0").turn(one).turn(other);
+    let host = builder.build().await.unwrap();
+    host.try_turn();
+    for (n, before) in [(1, 0), (0, 1)] {
+        until(|| matches!(host.turn()[before].state, TurnState::Open { .. }).then_some(())).await;
+        host.shared()
+            .call(|inner, _| inner.turns.obey(sss_reach::TurnOrder::Next));
+        until(|| matches!(host.turn()[n].state, TurnState::Open { .. }).then_some(())).await;
+        assert_eq!(host.turn()[before].state, TurnState::Failed(TurnError::Mute));
+    }
+    host.close().await.unwrap();
+    let of = |seen: &Mutex<Seen>| {
+        let seen = seen.lock().unwrap();
+        (seen.allocations, seen.given_back)
+    };
+    assert_eq!((of(&first), of(&second)), ((2, 2), (1, 1)));
+}
+
+// spec: RCH-51
+#[tokio::test]
+async fn an_allocation_that_is_lost_soon_is_followed_by_another_at_once_and_then_after_pauses() {
+    let (host, seen) = start("secret").await;
+    host.try_turn();
+    let mut times = Vec::new();
+    let mut last = None;
+    for _ in 0..3 {
+        let (id, _) = until(|| open(&host).filter(|(id, _)| Some(*id) != last)).await;
+        last = Some(id);
+        seen.lock().unwrap().has_forgotten = true;
+        times.push(Instant::now());
+        host.shared().call(|inner, _| inner.turns.on_network_change());
+    }
+    let pauses: Vec<_> = times.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+    assert!(pauses[0] < 900 && (1000..2500).contains(&pauses[1]), "{pauses:?}");
 }
 
 // spec: RCH-50

@@ -123,6 +123,7 @@ impl Registration {
         };
         let before = std::mem::replace(at, link);
         self.tunnel.on_heard(link);
+        turned::note_heard(self, link);
         if before == link {
             return;
         }

@@ -10,8 +10,12 @@ use crate::client::own::Own;
 use crate::client::tunnel::Hearing;
 use crate::client::turn::{Allocated, Cause, is_without_way};
 
-/// Time for which a server that is not reached from a relayed address either is not tried from one again.
-const PAUSE: Duration = Duration::from_secs(30);
+/// Time for which a server that is not reached from a relayed address either is not tried from one again: the first one,
+/// and the longest. It doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Time that REGISTER has by an allocation before it counts as not answered there.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Time for which LEASE waits where an allocation is lost, and the server has no way for this host: another one is
 /// there soon, as a rule, and tokens are few.
@@ -24,10 +28,16 @@ pub(super) struct Turned {
     allocated: Option<Allocated>,
     /// The reason why the lease is there, if it is.
     cause: Option<Cause>,
-    /// The allocation by which REGISTER was tried.
-    hinted: Option<TurnId>,
+    /// The allocation by which REGISTER was tried, and since when.
+    hinted: Option<(TurnId, Instant)>,
     /// It is not used before.
     not_before: Instant,
+    /// The latest pause, while the server was not heard by an allocation.
+    pause: Duration,
+    /// The latest allocation by which the server was heard.
+    heard_by: Option<TurnId>,
+    /// The one by which it was asked, and never heard.
+    mute: Option<TurnId>,
     /// The server's other port has said that the server relays nothing.
     relays_nothing: bool,
     /// The server had no way for this host where that is now: it is not asked again when an allocation is lost.
@@ -51,7 +61,8 @@ pub(in crate::client) fn is_turned(tried: &Registration) -> bool {
 
 /// Returns whether there is an allocation that it has not tried yet, and by which its server may be reached.
 pub(in crate::client) fn may_use(tried: &Registration, allocated: Allocated) -> bool {
-    !is_turned(tried) && tried.turned.hinted != Some(allocated.id) && turn_link(tried).is_some()
+    let is_hinted = tried.turned.hinted.is_some_and(|(id, _)| id == allocated.id);
+    !is_turned(tried) && !is_hinted && turn_link(tried).is_some()
 }
 
 /// Returns whether UDP from the host's own socket is to be tried, while the lease goes by an allocation.
@@ -121,7 +132,7 @@ pub(in crate::client) fn use_turn(
         host.network_changed(now, |route, _| route.link == before && route.handle.is_some());
         return;
     }
-    tried.turned.hinted = Some(allocated.id);
+    tried.turned.hinted = Some((allocated.id, now));
     match &tried.state {
         State::Asking(_) => host.add_hints(now, &tried.server.eid, &[Route::over(link)]),
         State::Pausing(_) => tried.retry(now),
@@ -135,10 +146,42 @@ pub(in crate::client) fn on_registered_by_turn(tried: &mut Registration, now: In
     tried.tunnel.on_used(now);
 }
 
-/// The allocation is lost: the server is spoken to by UDP, until there is another.
-pub(in crate::client) fn on_turn_lost(tried: &mut Registration, now: Instant) {
+/// The server has answered over a link.
+pub(in crate::client) fn note_heard(tried: &mut Registration, link: Link) {
+    if let Link::Turn(id, _) = link {
+        tried.turned.heard_by = Some(id);
+        tried.turned.pause = Duration::ZERO;
+    }
+}
+
+/// Returns whether the server was heard by an allocation.
+pub(in crate::client) fn is_heard_by(tried: &Registration, id: TurnId) -> bool {
+    tried.turned.heard_by == Some(id)
+}
+
+/// An allocation by which the server was asked of late, and never heard.
+pub(in crate::client) fn take_mute(tried: &mut Registration) -> Option<TurnId> {
+    tried.turned.mute.take()
+}
+
+/// REGISTER was not answered.
+pub(in crate::client) fn on_unanswered(tried: &mut Registration, now: Instant) {
+    if let Some((id, since)) = tried.turned.hinted
+        && now >= since + PATIENCE
+        && !is_heard_by(tried, id)
+    {
+        tried.turned.mute = Some(id);
+    }
+}
+
+/// The allocation is lost: the server is spoken to by UDP, until there is another. Unless it is given up because it was
+/// of no use, the server is not to blame that it was not heard there.
+pub(in crate::client) fn on_turn_lost(tried: &mut Registration, now: Instant, is_useless: bool) {
     tried.turned.allocated = None;
     tried.turned.hinted = None;
+    if !is_useless {
+        (tried.turned.not_before, tried.turned.pause) = (now, Duration::ZERO);
+    }
     let pause = if tried.turned.is_cut_off { GRACE } else { Duration::ZERO };
     leave_turn(tried, now + pause);
 }
@@ -165,16 +208,17 @@ pub(in crate::client) fn leave_turn(tried: &mut Registration, now: Instant) {
 
 /// Leaves the allocation if the server is not heard by it either.
 pub(in crate::client) fn leave_dead_turn(tried: &mut Registration, now: Instant, host: &mut Host) {
-    let is_dead = match &tried.leased {
-        Some((lease, Link::Turn(..))) => lease.is_lost(now),
-        _ => false,
+    let (gone, id) = match &tried.leased {
+        Some((lease, at @ Link::Turn(id, _))) if lease.is_lost(now) => (*at, *id),
+        _ => return,
     };
-    if is_dead {
-        let gone = tried.leased.as_ref().map(|(_, at)| *at);
-        tried.turned.not_before = now + PAUSE;
-        leave_turn(tried, now);
-        host.network_changed(now, |route, _| Some(route.link) == gone);
+    if !is_heard_by(tried, id) {
+        tried.turned.mute = Some(id);
     }
+    tried.turned.pause = (tried.turned.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+    tried.turned.not_before = now + tried.turned.pause;
+    leave_turn(tried, now);
+    host.network_changed(now, |route, _| route.link == gone);
 }
 
 /// The link to an address by which a server is spoken to.
@@ -183,4 +227,10 @@ pub(in crate::client) fn link_beside(server: Link, address: SocketAddr) -> Link 
         Link::Turn(allocation, _) => Link::Turn(allocation, address),
         Link::Udp(_) | Link::Socket(..) | Link::Tunnel(_) => Link::Udp(address),
     }
+}
+
+/// The server has no way for this host.
+#[cfg(test)]
+pub(in crate::client) fn cut_off(tried: &mut Registration) {
+    tried.turned.is_cut_off = true;
 }
