@@ -187,8 +187,8 @@ impl Keeper {
         }
     }
 
-    /// Asks all servers, from the first to be asked on, one a little later than the other, until one of them gives an allocation. `None` if none does,
-    /// or nothing is wanted any more.
+    /// Asks all servers, from the first to be asked on, one a little later than the other, until one of them gives an
+    /// allocation. `None` if none does, or nothing is wanted any more.
     async fn establish(&mut self) -> Option<Session> {
         let mut attempts = JoinSet::new();
         let mut servers: Vec<_> = self.servers.clone().into_iter().enumerate().collect();

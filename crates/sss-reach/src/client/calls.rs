@@ -1,5 +1,6 @@
 //! Calls: peers that this host looks for at its servers (RCH-11, RCH-12).
 
+mod outrun;
 mod referred;
 
 use std::collections::VecDeque;
@@ -39,8 +40,6 @@ const AGAIN: [Duration; 3] = [
 const TIMES: u32 = 4;
 /// Time after which the other servers are asked, where those that are asked say nothing (RCH-43).
 const SILENCE: Duration = Duration::from_secs(2);
-/// Times that a peer is asked for anew in that time because it has moved meanwhile.
-const MAX_MOVES: u32 = 3;
 /// Time for which a call is kept once a way was found.
 pub(super) const LIFE: Duration = Duration::from_secs(10);
 
@@ -466,27 +465,6 @@ impl Question {
             is_heard: false,
             is_referred: false,
             is_told: false,
-        }
-    }
-
-    /// Returns whether the peer is somewhere else than it was when it was told of this host: what it has sent since may
-    /// have been in vain (RCH-12).
-    fn is_outrun(&self, outcome: &Result<Way, Unfound>) -> bool {
-        match (&self.state, outcome) {
-            (State::Found(named, ..), Ok(way)) => {
-                self.moves < MAX_MOVES && named.is_by(way) && named.way.address != way.address
-            }
-            _ => false,
-        }
-    }
-
-    /// The same question with another introduction, due now.
-    fn anew(&self, now: Instant, rng: &mut Generator) -> Self {
-        Self {
-            moves: self.moves + 1,
-            is_heard: self.is_heard,
-            is_referred: self.is_referred,
-            ..Self::new(now, self.server, rng)
         }
     }
 

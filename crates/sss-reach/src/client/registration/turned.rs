@@ -10,8 +10,8 @@ use crate::client::own::Own;
 use crate::client::tunnel::Hearing;
 use crate::client::turn::{Allocated, Cause, is_without_way};
 
-/// Time for which a server that is not reached from a relayed address either is not tried from one again: the first one,
-/// and the longest. It doubles.
+/// Time for which a server that is not reached from a relayed address either is not tried from one again: the first
+/// one, and the longest. It doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Time that REGISTER has by an allocation before it counts as not answered there.
