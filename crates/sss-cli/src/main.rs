@@ -171,8 +171,8 @@ fn run(command: Command, output: Output) -> Result<(), Error> {
     result
 }
 
-/// Logs to standard error: warnings, or more with each `-v`. What a resolver finds wrong with packets, of which anybody
-/// may send as many as he likes, is no warning.
+/// Logs to standard error: warnings, or more with each `-v`. What a resolver, or the reader of STUN and TURN, finds
+/// wrong with packets, of which others may send as many as they like, is no warning.
 fn start_tracing(verbose: u8) {
     let level = match verbose {
         0 => tracing::Level::WARN,
@@ -180,7 +180,7 @@ fn start_tracing(verbose: u8) {
         2 => tracing::Level::DEBUG,
         _ => tracing::Level::TRACE,
     };
-    let of_packets = ["hickory_net", "hickory_proto", "hickory_resolver"];
+    let of_packets = ["hickory_net", "hickory_proto", "hickory_resolver", "stun_types"];
     let shown = Targets::new().with_default(level);
     let shown = match verbose {
         0 => shown.with_targets(of_packets.map(|target| (target, LevelFilter::OFF))),

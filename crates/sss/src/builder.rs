@@ -1,8 +1,8 @@
 //! Building of a host.
 
 mod checks;
-#[cfg(feature = "turn")]
-mod turned;
+#[cfg(any(feature = "stun", feature = "turn"))]
+mod outside;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -170,20 +170,6 @@ impl HostBuilder {
     #[cfg(feature = "mdns")]
     pub fn mdns(mut self, mdns: Mdns) -> Self {
         self.mdns = mdns;
-        self
-    }
-
-    /// Adds a STUN server (RFC 8489), at most four of them, which is asked from the host's own socket where it sees
-    /// that, again every 20 to 25 s so that a NAT keeps it there, and at once when the network of this machine changes.
-    /// Its place is an address, or a name with a port, such as `stun.example.org:3478`. [`Host::stun`] tells what came
-    /// of it, and [`Host::outside_addrs`] what others may try: with a NAT that lets in everybody, or those whom this
-    /// host has written to, no other server is needed. The task runs on the runtime on which the host is built.
-    ///
-    /// The server learns this host's address, and that something asks it. Nobody vouches for what it says: it is a hint
-    /// for others, and nothing is sent there (RCH-54). Default: none, and nothing is sent.
-    #[cfg(feature = "stun")]
-    pub fn stun(mut self, server: impl Into<Hint>) -> Self {
-        self.stun.push(server.into());
         self
     }
 

@@ -62,6 +62,7 @@ impl<R: Clone> Desk<R> {
     }
 
     /// Waits until the task has come to its end.
+    #[cfg(any(test, feature = "port-mapping", feature = "mdns"))]
     pub(crate) async fn ended(&self) {
         self.at(Stage::Ended).await;
     }

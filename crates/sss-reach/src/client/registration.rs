@@ -159,8 +159,9 @@ impl Registration {
                 let at = link.address().or(self.tunnel.open().map(|opened| opened.at));
                 let over = match link {
                     Link::Tunnel(_) => Over::Tls,
-                    Link::Turn(..) => Over::Turn,
-                    Link::Udp(_) | Link::Socket(..) => Over::Udp,
+                    // Until it was heard there, what it has seen is where this host was before.
+                    Link::Turn(id, _) if turned::is_heard_by(self, *id) => Over::Turn,
+                    Link::Turn(..) | Link::Udp(_) | Link::Socket(..) => Over::Udp,
                 };
                 RegistrationState::Registered {
                     at: at.unwrap_or(NOWHERE),

@@ -166,3 +166,25 @@ fn a_server_that_is_not_heard_by_an_allocation_that_is_there_is_tried_from_it_le
     assert_eq!(tries.get(..2), Some(&[2, 4][..]), "{tries:?}");
     assert_eq!(turned.orders.len(), 1, "it was of use: {:?}", turned.orders);
 }
+
+// spec: RCH-48
+#[test]
+fn a_lease_is_said_to_go_by_turn_when_the_server_was_heard_there() {
+    let mut turned = Turned::new();
+    let now = turned.run(0, 1000);
+    turned.open(now + 10, 1);
+    let registered = |turned: &Turned| match turned.leased.client.registrations[0].report().state {
+        RegistrationState::Registered { over, observed, .. } => (over, observed),
+        other => panic!("{other:?}"),
+    };
+    turned.run(now + 10, now + 200);
+    assert!(turned::is_turned(&turned.leased.client.registrations[0]));
+    let (over, observed) = registered(&turned);
+    assert!(
+        over == Over::Udp && observed != Some(lent(1).relayed),
+        "{over:?} {observed:?}"
+    );
+    turned.working = Some(TurnId(1));
+    turned.run(now + 200, now + 1500);
+    assert_eq!(registered(&turned), (Over::Turn, Some(lent(1).relayed)));
+}
