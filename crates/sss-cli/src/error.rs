@@ -275,6 +275,7 @@ impl From<NegotiationError> for Error {
                 Exit::Unreachable,
                 "check that `sss serve` runs there, that host and port are those it printed, and that UDP is not blocked",
             ),
+            NegotiationError::Sharded => (Exit::Refused, "have the peer connect to this host"),
             NegotiationError::NotAccepted { .. } => (
                 Exit::Unreachable,
                 "run the same command again; if it goes on, ask who runs that host whether it is overloaded, or refuses without a word",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sss_crypto::Suite;
+use sss_wire::params::Shard;
 use sss_wire::{Eid, constants};
 use thiserror::Error;
 
@@ -92,6 +93,10 @@ pub struct Config {
     pub instance: String,
     /// Text told to peers about the software, at most 64 bytes.
     pub agent: String,
+    /// Which of the hosts with one identity behind one port this is, if there are several: each has channels of its
+    /// own, and whoever reads the port gives each packet to the one that it is for ([`shard_of`](crate::shard_of)).
+    /// Such a host takes channels and begins none, but for trees that exist (NEG-42). Default: none.
+    pub shard: Option<Shard>,
 }
 
 /// A setting that peers would refuse, or that a host cannot keep to.
@@ -408,6 +413,7 @@ impl Default for Config {
             port: 0,
             instance: String::new(),
             agent: concat!("sss/", env!("CARGO_PKG_VERSION")).to_owned(),
+            shard: None,
         }
     }
 }

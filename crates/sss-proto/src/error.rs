@@ -237,6 +237,9 @@ pub enum NegotiationError {
     /// No address of the peer is known.
     #[error("no address is known for this peer: give a location hint")]
     NoAddress,
+    /// This host is one of several shards, which take channels and begin none (NEG-42). Another host has to begin.
+    #[error("this host has several shards, which take channels and begin none: the peer has to connect to it")]
+    Sharded,
     /// No address of the peer is known, and no server knows one either (docs/spec/reach.md).
     #[error(transparent)]
     Unfound(#[from] Absence),

@@ -47,7 +47,7 @@ use crate::ids::{ListenerId, PeerId, StreamId, TreeId};
 use crate::io::{Ecn, Event, Input, LinkStatus, Output, Transmit, TransmitBuf};
 use crate::limit::{Limit, Rule};
 use crate::local_host::{History, LocalHost, Process};
-use crate::negotiation::{ChannelIds, Greeter, GreeterStats, Responder};
+use crate::negotiation::{ChannelIds, Greeter, GreeterStats, Responder, attempt_name};
 use crate::peer::{Arrival, Context, Peer, PeerStats};
 use crate::route::Route;
 use crate::seen::{PathHint, Seen, Sightings};
@@ -116,7 +116,7 @@ impl Host {
         let (refusals, resets) = [Rule::ANSWERS; 2].map(|rule| Limit::new(rule, rng.random())).into();
         Self {
             local: LocalHost {
-                ids: ChannelIds::new(config.channel_id_len, &mut rng),
+                ids: ChannelIds::new(config.channel_id_len, config.shard, &mut rng),
                 key: identity,
                 eid,
                 config: Arc::new(config),
@@ -167,6 +167,11 @@ impl Host {
                 };
                 self.reception(now, arrival).receive_admitted(packet);
             }
+            Input::Stray(packet) => {
+                if let Err(reason) = self.peers.on_reset(&mut self.local, now, packet) {
+                    self.stats.count_drop(reason);
+                }
+            }
             Input::Tick => {}
         }
         self.run_timers(now);
@@ -205,7 +210,8 @@ impl Host {
     /// The next event alone. A driver that lets the application act on all events of a receive batch before it polls
     /// for datagrams gets acknowledgements and answers into the same packets.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.peers.events.pop_front()
+        let event = self.peers.events.pop_front();
+        event.or_else(|| self.aside.pop_stray().map(Event::Stray))
     }
 
     fn reception(&mut self, now: Instant, arrival: Arrival) -> Reception<'_> {
@@ -461,7 +467,7 @@ impl Host {
         if !self.local.may_use(&route) {
             return false;
         }
-        let nonce: [u8; 8] = self.local.rng.random();
+        let nonce = attempt_name(None, self.local.config.shard, &mut self.local.rng);
         self.probes.ask(nonce, route);
         self.outbox.reply((route, None), long::probe(&nonce));
         true

@@ -45,6 +45,8 @@ pub enum Input<'a> {
         /// The packet.
         packet: &'a [u8],
     },
+    /// A packet of [`Event::Stray`] of another shard. Of no use here but as a stateless reset.
+    Stray(&'a [u8]),
     /// Time has passed.
     Tick,
 }
@@ -233,6 +235,10 @@ pub enum Event {
     DatagramSettled(PeerId, DatagramId, DatagramFate),
     /// A secret of a channel, for a key log. Told only if [`Config::key_log`](crate::Config::key_log) is set.
     Secret(ChannelSecret),
+    /// A packet for a channel that is unknown here, and that may be a stateless reset for another shard: to be given to
+    /// all of them as [`Input::Stray`]. Told only if [`Config::shard`](crate::Config::shard) is set (NEG-42), and at
+    /// most ten times a second for one network, as such packets are answered (PRT-12).
+    Stray(Vec<u8>),
     /// An attempt to reach this peer begins: other addresses of it are welcome ([`crate::Host::add_hints`]), or the
     /// reason why there is none ([`crate::Host::unfound`]). Told only if [`Config::seeks`](crate::Config::seeks) is
     /// set.

@@ -167,13 +167,14 @@ pub use io::{
     Batch, Datagram, DatagramFate, Ecn, Event, Input, LinkStatus, MAX_TRANSMIT, Output, Transmit, TransmitBuf,
 };
 pub use key_log::{ChannelSecret, SecretPurpose};
-pub use negotiation::{Greeted, Greeter, GreeterStats};
+pub use negotiation::{Greeted, Greeter, GreeterStats, shard_mark_at, shard_of};
 pub use network::{AddressScope, Network, is_lan, is_usable};
 pub use padding::Padding;
 pub use peer::PeerStats;
 pub use refusal::Refusal;
 pub use route::{Link, RelayHandle, Route, RouteClass, SocketId, TunnelId, TurnId};
 pub use seen::{PathHint, Seen, Tried};
+pub use sss_wire::params::Shard;
 #[cfg(any(test, fuzzing))]
 pub use streams::reassembly;
 pub use streams::{

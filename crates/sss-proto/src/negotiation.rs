@@ -16,6 +16,8 @@ mod repeats;
 pub(crate) mod responder;
 mod retry_tokens;
 mod search;
+mod shards;
+mod target;
 mod terms;
 mod ways;
 
@@ -26,3 +28,6 @@ pub(crate) use greeting::{Agreed, HelloAnswer};
 pub(crate) use initiator::Initiation;
 pub(crate) use repeats::{InitiatorStep, Schedule};
 pub(crate) use responder::{Fate, Proven, Refusal, Reply, Responder, Sender};
+pub(crate) use shards::attempt_name;
+pub use shards::{shard_mark_at, shard_of};
+pub(crate) use target::Target;

@@ -12,6 +12,7 @@
 //! - [`report`]: what can be known of the streams.
 
 mod acceptance;
+mod answer;
 mod attempt;
 mod channels;
 mod context;

@@ -385,7 +385,12 @@ impl Actors {
 impl Apps for Actors {
     fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
         match event {
-            Event::Connected(..) | Event::Link(..) | Event::Quiet(_) | Event::ProbeReply(..) | Event::Secret(_) => {}
+            Event::Connected(..)
+            | Event::Link(..)
+            | Event::Quiet(_)
+            | Event::ProbeReply(..)
+            | Event::Secret(_)
+            | Event::Stray(_) => {}
             Event::DatagramSettled(peer, datagram, fate) => self.on_fate(host, peer, datagram, fate),
             Event::Disconnected(_, eid, reason) => match world.host_of(&eid) {
                 Some(peer) => self.on_disconnected(host, peer, &reason),

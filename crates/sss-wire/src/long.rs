@@ -18,6 +18,8 @@ use crate::{Eid, Kem};
 pub const BASE_DATAGRAM: usize = crate::constants::BASE_DATAGRAM as usize;
 /// Bytes of the prefix of every long packet.
 pub const PREFIX: usize = 13;
+/// Place of the attempt in the prefix.
+pub const ATTEMPT_AT: usize = 5;
 /// Size of HELLO in bytes.
 pub const HELLO_SIZE: usize = BASE_DATAGRAM;
 /// Size of HELLO's plaintext in bytes: parameters, then zero bytes.

@@ -1,11 +1,13 @@
 //! Parameter lists (docs/spec/negotiation.md, "Parameters"): what HELLO, COOKIE and SETTINGS say.
 
 mod settings;
+mod shard;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 pub use settings::{Attempts, Earlier, MAX_ACCEPTED, MAX_OTHER_TREES, OLD, Process, Settings};
+pub use shard::Shard;
 
 use crate::address::{ADDRESS, address, address_bytes};
 use crate::error::Malformed;
@@ -20,6 +22,7 @@ const CHANNEL_ID: u64 = 3;
 const KEM: u64 = 4;
 const KEM_MAC_KEY: u64 = 5;
 const CANDIDATES: u64 = 6;
+const SHARD: u64 = 7;
 
 /// Candidates that a HELLO names, at most (RCH-42).
 pub const MAX_CANDIDATES: usize = 4;
@@ -271,6 +274,8 @@ pub struct CookieParams {
     pub channel_id: ChannelId,
     /// The leg, if it has chosen one: ML-KEM-768, and the key of COOKIE_K's mac (NEG-32).
     pub kem: Option<[u8; KEM_MAC_KEY_LEN]>,
+    /// The shard that the channel is to be of, of a responder that has several (NEG-42).
+    pub shard: Option<Shard>,
 }
 
 /// Length of the key of COOKIE_K's mac, in bytes.
@@ -283,7 +288,7 @@ impl CookieParams {
     /// If the list is malformed, lacks a parameter, or names a suite or a KEM that this host does not know.
     pub fn decode(list: &[u8]) -> Result<Self, Malformed> {
         let (mut versions, mut suite, mut channel_id) = (None, None, None);
-        let (mut kem, mut mac_key) = (Kem::None, None);
+        let (mut kem, mut mac_key, mut shard) = (Kem::None, None, None);
         for parameter in Parameters::new(list) {
             match parameter? {
                 (VERSIONS, value) => versions = Some(decode_versions(value)?),
@@ -293,6 +298,7 @@ impl CookieParams {
                 (KEM, [number]) => kem = Kem::try_from(*number)?,
                 (KEM, _) => return Err(Malformed("COOKIE names exactly one KEM")),
                 (KEM_MAC_KEY, value) => mac_key = Some(decode_mac_key(value)?),
+                (SHARD, value) => shard = Some(Shard::decode(value)?),
                 _ => {}
             }
         }
@@ -302,6 +308,7 @@ impl CookieParams {
         };
         Ok(Self {
             kem,
+            shard,
             versions: versions.ok_or(Malformed("COOKIE without versions"))?,
             suite: suite.ok_or(Malformed("COOKIE without a suite"))?,
             channel_id: channel_id.ok_or(Malformed("COOKIE without a channel id"))?,
@@ -317,6 +324,9 @@ impl CookieParams {
             write(w, KEM, &[Kem::MlKem768 as u8]);
             write(w, KEM_MAC_KEY, mac_key);
         }
+        if let Some(shard) = self.shard {
+            write(w, SHARD, &shard.to_bytes());
+        }
     }
 
     /// The length of the list in bytes.
@@ -329,6 +339,7 @@ impl CookieParams {
             encoded_len(SUITES, 1),
             encoded_len(CHANNEL_ID, self.channel_id.len()),
             kem,
+            self.shard.map_or(0, |shard| encoded_len(SHARD, shard.to_bytes().len())),
         ])
     }
 

@@ -3,6 +3,7 @@
 mod checks;
 #[cfg(any(feature = "stun", feature = "turn"))]
 mod outside;
+mod sharded;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -468,12 +469,7 @@ impl HostBuilder {
             None => bind_default(self.socket_buffers)?,
         };
         self.config.port = socket.local_addr().port();
-        getrandom::fill(&mut [0; 32]).map_err(BuildError::Entropy)?;
-        let entropy = Entropy::new(|bytes| {
-            if let Err(error) = getrandom::fill(bytes) {
-                tracing::error!(%error, "the system gives no entropy");
-            }
-        });
+        let entropy = entropy()?;
         let identity = self.identity.unwrap_or_else(Identity::generate);
         let (lan_only, connect_timeout) = (self.config.lan_only, self.config.connect_timeout);
         #[cfg(feature = "mdns")]
@@ -509,6 +505,7 @@ impl HostBuilder {
             key_log,
             tls,
             other,
+            member: None,
         };
         rendezvous::look_up(unresolved, host.shared());
         #[cfg(feature = "redis")]
@@ -557,6 +554,16 @@ impl fmt::Debug for HostBuilder {
     }
 }
 
+/// Entropy of the system, if it gives any.
+fn entropy() -> Result<Entropy, BuildError> {
+    getrandom::fill(&mut [0; 32]).map_err(BuildError::Entropy)?;
+    Ok(Entropy::new(|bytes| {
+        if let Err(error) = getrandom::fill(bytes) {
+            tracing::error!(%error, "the system gives no entropy");
+        }
+    }))
+}
+
 fn parse(text: &str) -> Result<SocketAddr, BuildError> {
     text.trim().parse().map_err(|_| BuildError::BadAddress {
         address: text.to_owned(),
@@ -564,7 +571,12 @@ fn parse(text: &str) -> Result<SocketAddr, BuildError> {
 }
 
 fn bind_default(buffers: usize) -> Result<socket::Bound, BuildError> {
-    let any = |ip: IpAddr| socket::bind(SocketAddr::new(ip, 0), buffers);
+    any_port(|address| socket::bind(address, buffers))
+}
+
+/// Binds any free port of all addresses, or of those of IPv4 where there is no IPv6.
+fn any_port<T>(bind: impl Fn(SocketAddr) -> Result<T, BuildError>) -> Result<T, BuildError> {
+    let any = |ip: IpAddr| bind(SocketAddr::new(ip, 0));
     any(Ipv6Addr::UNSPECIFIED.into()).or_else(|_| any(Ipv4Addr::UNSPECIFIED.into()))
 }
 

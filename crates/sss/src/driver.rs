@@ -25,9 +25,12 @@ mod receive;
 #[cfg(feature = "metrics")]
 mod reporter;
 mod rounds;
+pub(crate) mod shards;
 pub(crate) mod slots;
 pub(crate) mod socket;
 mod stats;
+#[cfg(target_os = "linux")]
+mod steering;
 mod timer;
 mod transmit;
 pub(crate) mod wakers;
@@ -53,6 +56,7 @@ use key_log::KeyLogFile;
 use network::Watcher;
 use notifications::Notifications;
 use receive::Receiver;
+use shards::Member;
 use socket::{Bound, Socket};
 use timer::Timer;
 use transmit::Transmitter;
@@ -79,6 +83,8 @@ pub(crate) struct Start {
     pub(crate) tls: Option<Listening>,
     /// The other port of a server.
     pub(crate) other: Option<Bound>,
+    /// Place among several shards.
+    pub(crate) member: Option<Member>,
 }
 
 impl Start {
@@ -144,8 +150,8 @@ impl Start {
                 host.feed(Inner::on_translator);
             }
         });
-        let ways = (socket, further, tunnels);
-        Ok(Driver::new(self.shared, ways, watcher, notifications))
+        let intake = Intake::new(&self.shared, further, tunnels, self.member);
+        Ok(Driver::new(self.shared, (socket, intake), watcher, notifications))
     }
 }
 
@@ -176,6 +182,18 @@ struct Intake {
     receiver: Receiver,
     further: Further,
     tunnels: Tasks,
+}
+
+impl Intake {
+    fn new(shared: &Shared, further: Further, tunnels: Tasks, member: Option<Member>) -> Self {
+        Self {
+            // Where shards share the port, no other socket does.
+            flood: Flood::new(member.is_none()),
+            receiver: Receiver::of(shared).with_place(member),
+            further,
+            tunnels,
+        }
+    }
 }
 
 /// Guard for the end: the host was closed, or its runtime is going away: nobody must wait for a driver that is gone.
@@ -219,18 +237,13 @@ enum Polled {
 impl Driver {
     fn new(
         shared: Arc<Shared>,
-        (socket, further, tunnels): (Socket, Further, Tasks),
+        (socket, intake): (Socket, Intake),
         watcher: Option<Watcher>,
         notifications: Notifications,
     ) -> Self {
         Self {
             transmitter: Transmitter::new(&socket),
-            intake: Intake {
-                flood: Flood::new(),
-                receiver: Receiver::of(&shared),
-                further,
-                tunnels,
-            },
+            intake,
             timer: Timer::new(),
             notifications,
             step: Step::Receive,
@@ -265,6 +278,7 @@ impl Driver {
             (inner.calls, inner.core.greetings_denied(), now)
         });
         self.intake.receiver.count(calls);
+        self.intake.receiver.spread(&self.notifications.take_strays());
         let (flood, mut around) = self.flood();
         flood.watch(denied, now, &mut around);
         let is_for_one = is_for_one && self.notifications.waiting() == 1;

@@ -77,6 +77,9 @@ pub enum BuildError {
     /// Something that can be no TURN server: its place without the password, or how many there are.
     #[error("{0} cannot be used by TURN: at most 4 servers, each as HOST:PORT, and no longer names than 508 bytes")]
     Turn(String),
+    /// The host is to have several shards, which it cannot have so.
+    #[error("a host with shards {0}")]
+    Shards(&'static str),
     /// The operating system gave no entropy.
     #[error("the operating system gives no entropy: {0}")]
     Entropy(#[source] getrandom::Error),

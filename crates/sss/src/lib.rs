@@ -121,6 +121,7 @@ mod server;
 mod server_set;
 mod service_builder;
 mod services_of;
+mod sharded_host;
 mod shared;
 mod stream;
 #[cfg(feature = "stun")]
@@ -155,6 +156,7 @@ pub use server::{Incoming, Server};
 pub use server_set::ServerSet;
 pub use service_builder::ServiceBuilder;
 pub use services_of::ServicesOf;
+pub use sharded_host::ShardedHost;
 pub use stream::{
     Receipt, RecordReader, RecordWriter, RecvHalf, SendDatagram, SendDatagrams, SendHalf, SendTracked, Stream,
 };

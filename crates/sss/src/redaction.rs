@@ -65,6 +65,7 @@ fn bare(error: &NegotiationError) -> &'static str {
         NegotiationError::PostQuantumMissing => "the peer has post-quantum protection off",
         NegotiationError::PostQuantumUnanswered { .. } => "the post-quantum part of the answer did not arrive",
         NegotiationError::NoAddress => "no address is known",
+        NegotiationError::Sharded => "a host with shards begins no channel",
         NegotiationError::Unfound(_) => "the peer is not to be found",
         NegotiationError::OutsideLan { .. } => "the address is outside of the local network",
         NegotiationError::NotRelayed { .. } => "the peer would be reached directly, and relays alone are used",

@@ -1,4 +1,5 @@
-//! Packets that are not the core's own: those of leases and introductions (docs/spec/reach.md), for whoever drives it.
+//! Packets that are not the core's own, for whoever drives it: those of leases and introductions (docs/spec/reach.md);
+//! and, of a shard, those that may be stateless resets of another one's channels (NEG-42).
 
 use std::collections::VecDeque;
 
@@ -10,12 +11,15 @@ use crate::peer::Arrival;
 
 /// Packets that wait to be taken, at most.
 const MAX_WAITING: usize = 4096;
+/// Strays that wait to be taken, at most.
+const MAX_STRAYS: usize = 32;
 
 /// The packets that wait.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
     is_on: bool,
     waiting: VecDeque<Datagram>,
+    strays: VecDeque<Vec<u8>>,
 }
 
 impl Aside {
@@ -48,6 +52,17 @@ impl Aside {
             bytes: packet.to_vec(),
         });
         Ok(())
+    }
+
+    /// Puts a packet with those that another shard may know. What is beyond is dropped: resets are repeated.
+    pub(super) fn push_stray(&mut self, packet: &[u8]) {
+        if self.strays.len() < MAX_STRAYS {
+            self.strays.push_back(packet.to_vec());
+        }
+    }
+
+    pub(super) fn pop_stray(&mut self) -> Option<Vec<u8>> {
+        self.strays.pop_front()
     }
 
     pub(super) fn pop(&mut self) -> Option<Datagram> {

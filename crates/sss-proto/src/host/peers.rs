@@ -15,6 +15,7 @@ use super::ready::ReadyQueue;
 use super::services::{Recipient, Services};
 use super::timers::Timers;
 use crate::config::PeerLimits;
+use crate::error::DropReason;
 use crate::ids::{ListenerId, PeerId, StreamKey};
 use crate::io::{Datagram, Event, LinkStatus};
 use crate::local_host::LocalHost;
@@ -208,6 +209,21 @@ impl Peers {
     pub(super) fn settle_ready(&mut self, local: &mut LocalHost, index: u32) {
         self.settle(local, index);
         self.mark_ready(index);
+    }
+
+    /// Ends the channel that a packet is a stateless reset of. False if it is none (PRT-13).
+    ///
+    /// # Errors
+    /// If it is dropped all the same.
+    pub(super) fn on_reset(&mut self, local: &mut LocalHost, now: Instant, packet: &[u8]) -> Result<bool, DropReason> {
+        let token = packet.last_chunk::<16>();
+        let Some((token, index)) = token.and_then(|token| Some((token, self.demux.reset_token(token)?))) else {
+            return Ok(false);
+        };
+        let peer = self.at(index).ok_or(DropReason::UnknownChannel)?;
+        peer.on_stateless_reset(now, token)?;
+        self.settle_ready(local, index);
+        Ok(true)
     }
 
     /// Puts a peer in the queue of those that may have something to send.

@@ -200,16 +200,18 @@ impl Reception<'_> {
 
     /// A short packet for no channel of ours: a stateless reset, or the reason to send one.
     fn unknown_channel(&mut self, id: ChannelId, packet: &[u8]) -> Result<(), DropReason> {
-        if let Some(token) = packet.last_chunk::<16>()
-            && let Some(index) = self.peers.demux.reset_token(token)
-        {
-            let peer = self.peers.at(index).ok_or(DropReason::UnknownChannel)?;
-            peer.on_stateless_reset(self.now, token)?;
-            self.peers.settle_ready(self.local, index);
+        if self.peers.on_reset(self.local, self.now, packet)? {
             return Ok(());
         }
-        if packet.len() >= MIN_RESET_TRIGGER && self.may_reset() {
-            self.send_stateless_reset(id, packet.len());
+        let is_stray = self.local.config.shard.is_some() && packet.len() <= MAX_RESET;
+        let is_trigger = packet.len() >= MIN_RESET_TRIGGER;
+        if (is_stray || is_trigger) && self.may_reset() {
+            if is_stray {
+                self.aside.push_stray(packet);
+            }
+            if is_trigger {
+                self.send_stateless_reset(id, packet.len());
+            }
         }
         Err(DropReason::UnknownChannel)
     }

@@ -50,6 +50,23 @@ impl HostStats {
         self.bytes_sent += buf.len() as u64;
     }
 
+    /// Adds what another host, such as another shard, has done.
+    pub fn merge(&mut self, other: &Self) {
+        self.datagrams_received += other.datagrams_received;
+        self.bytes_received += other.bytes_received;
+        self.datagrams_sent += other.datagrams_sent;
+        self.bytes_sent += other.bytes_sent;
+        self.channels_made += other.channels_made;
+        self.resets_sent += other.resets_sent;
+        self.refusals_sent += other.refusals_sent;
+        self.greetings_denied += other.greetings_denied;
+        self.streams_accepted += other.streams_accepted;
+        self.streams_refused += other.streams_refused;
+        for (sum, count) in self.dropped.iter_mut().zip(&other.dropped) {
+            *sum += count;
+        }
+    }
+
     /// Adds what a greeter has done.
     pub(super) fn add(&mut self, greeter: &GreeterStats) {
         self.datagrams_received += greeter.datagrams_received;

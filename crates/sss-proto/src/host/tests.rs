@@ -13,6 +13,7 @@ mod post_quantum;
 mod relay_only;
 mod relays;
 mod rest;
+mod shards;
 mod side_by_side;
 mod strangers;
 mod threats;
@@ -33,6 +34,7 @@ use crate::config::Config;
 use crate::error::{CloseReason, DropReason, ReadError};
 use crate::ids::{PeerId, StreamId};
 use crate::io::{Batch, Ecn, Event, Input, LinkStatus, Output, TransmitBuf};
+use crate::negotiation::shard_of;
 use crate::refusal::Refusal;
 use crate::route::{Link, Route};
 use crate::streams::ReadOutcome;
@@ -118,7 +120,11 @@ impl Net {
     }
 
     fn deliver(&mut self, packet: &Packet) {
-        let Some(node) = self.nodes.iter_mut().find(|n| n.address == packet.1) else {
+        // Several with one address are shards, the first of them number 0.
+        let first = self.nodes.iter().position(|n| n.address == packet.1);
+        let count = self.nodes.iter().filter(|n| n.address == packet.1).count();
+        let shard = shard_of(&packet.2, count as u8, 0).filter(|_| count > 1);
+        let Some(node) = first.and_then(|first| self.nodes.get_mut(first + usize::from(shard.unwrap_or(0)))) else {
             return;
         };
         let mut data = BytesMut::from(&packet.2[..]);

@@ -7,7 +7,7 @@ use rand::{Rng, RngExt};
 use sss_crypto::noise::{self, Split};
 use sss_crypto::{StaticKey, constant_time_eq};
 use sss_wire::long::{self, Cookie, CookieK};
-use sss_wire::params::CookieAnswer;
+use sss_wire::params::{CookieAnswer, Shard};
 use sss_wire::reach::RELAY_HEADER;
 use sss_wire::{Eid, Kem};
 use zeroize::{Zeroize, Zeroizing};
@@ -17,6 +17,8 @@ use super::greeting::{Agreed, Greeting, Held, HelloAnswer};
 use super::leg::Leg;
 use super::repeats::{InitiatorStep, Resend, Schedule};
 use super::search::Search;
+use super::shards::attempt_name;
+use super::target::Target;
 use super::terms::{VERSIONS, kem_error, kems, offer, prologue, suite_from_wire, version_fraud};
 use super::ways::Ways;
 use crate::config::Config;
@@ -37,10 +39,9 @@ const MAX_UNANSWERED: Duration = Duration::from_millis(1250);
 
 /// One attempt to make a channel to a peer.
 pub(crate) struct Initiation {
-    eid: Eid,
+    target: Target,
     attempt: [u8; 8],
     version: u32,
-    routes: Vec<Route>,
     began: Instant,
     deadline: Instant,
     schedule: Schedule,
@@ -64,8 +65,7 @@ struct Sought {
 
 /// Wishes for an attempt.
 struct Wanted<'a> {
-    eid: &'a Eid,
-    routes: Vec<Route>,
+    target: Target,
     schedule: Schedule,
     /// Least length of HELLO's plaintext.
     padding: usize,
@@ -93,15 +93,13 @@ impl Initiation {
     /// [`NegotiationError::BadEid`] if the peer's key cannot be used.
     pub(crate) fn new(
         now: Instant,
-        eid: &Eid,
-        routes: Vec<Route>,
+        target: Target,
         schedule: Schedule,
         config: &Config,
         rng: &mut dyn Rng,
     ) -> Result<Self, NegotiationError> {
         let wanted = Wanted {
-            eid,
-            routes,
+            target,
             schedule,
             padding: long::HELLO_PAYLOAD,
             candidates: &[],
@@ -122,8 +120,7 @@ impl Initiation {
         rng: &mut dyn Rng,
     ) -> Result<Self, NegotiationError> {
         let wanted = Wanted {
-            eid: &self.eid,
-            routes: Vec::new(),
+            target: self.target.nowhere(),
             schedule: self.schedule,
             padding: 0,
             candidates,
@@ -145,13 +142,12 @@ impl Initiation {
 
     fn begin(now: Instant, wanted: Wanted<'_>, config: &Config, rng: &mut dyn Rng) -> Result<Self, NegotiationError> {
         let Wanted {
-            eid,
-            routes,
+            target,
             schedule,
             padding,
             candidates,
         } = wanted;
-        let attempt: [u8; 8] = rng.random();
+        let attempt = attempt_name(target.shard, config.shard, rng);
         let version = VERSIONS.first().copied().unwrap_or_default();
         let params = offer(config, candidates);
         let has_leg = params.kems.contains(&Kem::MlKem768);
@@ -159,7 +155,7 @@ impl Initiation {
         payload.resize(padding.max(payload.len()), 0);
         let mut message = Vec::with_capacity(long::HELLO_SIZE);
         let prologue = prologue(version, &attempt);
-        let noise = noise::Initiator::start(&prologue, eid.public_key(), rng.random(), &payload, &mut message)
+        let noise = noise::Initiator::start(&prologue, target.eid.public_key(), rng.random(), &payload, &mut message)
             .map_err(|_| NegotiationError::BadEid)?;
         let e = message.first_chunk().filter(|_| has_leg);
         let leg = e.map(|e| Leg::new(version, &attempt, e, rng));
@@ -168,10 +164,9 @@ impl Initiation {
             _ => long::hello(version, &attempt, &[0; 16], &message),
         };
         Ok(Self {
-            eid: *eid,
+            target,
             attempt,
             version,
-            routes,
             began: now,
             deadline: now + schedule.timeout(),
             schedule,
@@ -192,7 +187,7 @@ impl Initiation {
     /// # Errors
     /// As [`Self::new`].
     pub(crate) fn next(&self, now: Instant, config: &Config, rng: &mut dyn Rng) -> Result<Self, NegotiationError> {
-        let mut next = Self::new(now, &self.eid, self.routes.clone(), self.schedule, config, rng)?;
+        let mut next = Self::new(now, self.target.clone(), self.schedule, config, rng)?;
         next.deadline = self.deadline;
         next.sought.since = self.sought.since;
         next.sought.answered = self.answered();
@@ -240,7 +235,12 @@ impl Initiation {
 
     /// The peer that is looked for.
     pub(crate) fn eid(&self) -> &Eid {
-        &self.eid
+        &self.target.eid
+    }
+
+    /// The shard of the peer that has answered, as far as it is known.
+    pub(crate) fn shard(&self) -> Option<Shard> {
+        self.target.shard
     }
 
     pub(crate) fn attempt(&self) -> &[u8; 8] {
@@ -254,7 +254,7 @@ impl Initiation {
 
     /// Returns where HELLO goes.
     pub(crate) fn routes(&self) -> &[Route] {
-        &self.routes
+        &self.target.routes
     }
 
     /// Returns whether HELLO was sent again because nobody has answered for long (NEG-27).
@@ -307,7 +307,7 @@ impl Initiation {
             Stage::Hello(_) if !is_due => InitiatorStep::Wait,
             Stage::Hello(greeting) => {
                 let (packet, beside) = greeting.unanswered();
-                InitiatorStep::Send(packet, beside, &self.routes)
+                InitiatorStep::Send(packet, beside, &self.target.routes)
             }
             Stage::Initiate { packet, ways, .. } => match ways.due(now, is_due.then_some(self.resend.sent)) {
                 [] => InitiatorStep::Wait,
@@ -332,9 +332,11 @@ impl Initiation {
             };
         }
         match self.answered() {
-            None if self.search.is_in_vain(now, &self.routes) => NegotiationError::Unfound(self.search.absence()),
+            None if self.search.is_in_vain(now, &self.target.routes) => {
+                NegotiationError::Unfound(self.search.absence())
+            }
             None => NegotiationError::NoAnswer {
-                addresses: sightings.of(&self.routes, since, &self.eid),
+                addresses: sightings.of(&self.target.routes, since, &self.target.eid),
                 attempts: self.resend.sent,
                 after,
             },
@@ -348,13 +350,7 @@ impl Initiation {
 
     /// Adds routes to try. HELLO goes to all of them at once.
     pub(crate) fn add_routes(&mut self, now: Instant, hints: impl Iterator<Item = Route>) {
-        let known = self.routes.len();
-        for hint in hints {
-            if !self.routes.contains(&hint) {
-                self.routes.push(hint);
-            }
-        }
-        if self.routes.len() > known && !self.has_initiated() {
+        if self.target.add_routes(hints) && !self.has_initiated() {
             self.resend.at = now;
             self.search.on_routes(now);
         }
@@ -362,7 +358,7 @@ impl Initiation {
 
     /// Forgets routes that lead nowhere any more.
     pub(crate) fn forget_routes(&mut self, mut is_gone: impl FnMut(&Route) -> bool) {
-        self.routes.retain(|route| !is_gone(route));
+        self.target.routes.retain(|route| !is_gone(route));
     }
 
     /// There is reason to believe that HELLO would arrive now: it is sent again, unless it was answered.
@@ -374,13 +370,13 @@ impl Initiation {
 
     /// No address is to be had: the attempt fails, unless it has one ([`Search`]).
     pub(crate) fn on_unfound(&mut self, now: Instant, absence: Absence) {
-        self.search.on_unfound(now, absence, &self.routes);
+        self.search.on_unfound(now, absence, &self.target.routes);
     }
 
     /// The time when the attempt fails if nothing comes of it.
     fn fails_at(&self) -> Instant {
         let search = Some(self.search).filter(|_| self.answered().is_none());
-        search.map_or(self.deadline, |search| search.end(self.deadline, &self.routes))
+        search.map_or(self.deadline, |search| search.end(self.deadline, &self.target.routes))
     }
 
     /// RETRY: the same HELLO and HELLO_K again, with the token, unless they were answered. Returns the packets to send
@@ -483,6 +479,7 @@ impl Initiation {
         if !kems(config.post_quantum).contains(&chosen) {
             return Ok(Err(kem_error(config.post_quantum)));
         }
+        self.target.shard = params.shard;
         let agreed = Agreed {
             noise,
             ways: Ways::new(route),
@@ -630,7 +627,12 @@ mod tests {
         let start = Instant::from_nanos(0);
         let schedule = Schedule::first(Duration::from_secs(60));
         let config = Config::default().with(|config| config.post_quantum = policy);
-        Initiation::new(start, &eid, routes, schedule, &config, rng).unwrap()
+        let target = Target {
+            eid,
+            routes,
+            shard: None,
+        };
+        Initiation::new(start, target, schedule, &config, rng).unwrap()
     }
 
     fn route() -> Route {
@@ -652,6 +654,7 @@ mod tests {
             suite: sss_wire::Suite::ChaCha20Poly1305,
             channel_id: ChannelId::default(),
             kem: None,
+            shard: None,
         };
         assert_eq!(version_fraud(1, &[2, 1], &params(&[1])), None);
         assert_eq!(version_fraud(2, &[2, 1], &params(&[3, 2, 1])), None);

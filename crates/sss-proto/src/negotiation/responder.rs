@@ -7,7 +7,7 @@ use sss_crypto::noise::Split;
 use sss_crypto::noise::{self, SentCookie};
 use sss_crypto::{AuthError, StaticKey, Suite, kem, schedule};
 use sss_wire::long::{self, Hello, HelloK, Initiate};
-use sss_wire::params::{CookieAnswer, CookieParams, Earlier, HelloParams};
+use sss_wire::params::{CookieAnswer, CookieParams, Earlier, HelloParams, Shard};
 use sss_wire::{ChannelId, Eid, Kem};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -226,7 +226,7 @@ impl Responder {
         let name = hello.noise.first_chunk().map(kem::hello_name).unwrap_or_default();
         let mac_key = self.legs.mac_key(binding, &name);
         let choice = Choice::make(&offered, host.config);
-        let params = choice.params(channel_id, &mac_key);
+        let params = choice.params((channel_id, host.config.shard), &mac_key);
         let mut message = Vec::with_capacity(256);
         let noise = noise
             .write_cookie(host.rng.random(), &params, &mut message)
@@ -509,7 +509,7 @@ impl Choice {
     }
 
     /// The parameters of COOKIE. `mac_key` is told to those that have a leg.
-    fn params(&self, channel_id: ChannelId, mac_key: &[u8; 32]) -> Zeroizing<Vec<u8>> {
+    fn params(&self, (channel_id, shard): (ChannelId, Option<Shard>), mac_key: &[u8; 32]) -> Zeroizing<Vec<u8>> {
         let (suite, kem) = match self {
             Self::Made { suite, kem } => (*suite, *kem),
             Self::NoSuite => return CookieAnswer::no_suite(VERSIONS).into(),
@@ -520,6 +520,7 @@ impl Choice {
             suite: suite_to_wire(suite),
             channel_id,
             kem: (kem == Kem::MlKem768).then_some(*mac_key),
+            shard,
         };
         let list = params.to_vec();
         params.kem.zeroize();

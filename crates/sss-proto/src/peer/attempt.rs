@@ -7,9 +7,10 @@ use sss_crypto::packet::PacketKey;
 use sss_crypto::schedule::{ChannelSecrets, EarlySecrets};
 use sss_wire::frame::{Frame, Frames};
 use sss_wire::long::{self, Accept};
-use sss_wire::params::Earlier;
+use sss_wire::params::{Earlier, Shard};
 use sss_wire::{ChannelId, Eid};
 
+use super::answer::{Accepted, Answer};
 use super::context::{Arrival, Context};
 use super::names::Name;
 use super::packet_zero;
@@ -17,10 +18,9 @@ use super::purpose::Purpose;
 use super::rival::Rivals;
 use super::tree::SharedTree;
 use crate::channel::{Channel, Fate, Path};
-use crate::error::{Absence, CloseReason, DropReason, NegotiationError};
-use crate::ids::TreeId;
+use crate::error::{Absence, DropReason, NegotiationError};
 use crate::io::Datagram;
-use crate::negotiation::{Agreed, HelloAnswer, Initiation, InitiatorStep, Schedule};
+use crate::negotiation::{Agreed, HelloAnswer, Initiation, InitiatorStep, Schedule, Target};
 use crate::role::Role;
 use crate::route::{Route, RouteClass};
 use crate::seen::Sightings;
@@ -55,26 +55,8 @@ pub(crate) struct Attempts {
     pub(super) rivals: Rivals,
     /// One has begun that the host was not told of yet.
     is_new: bool,
-}
-
-/// Contents of an authentic ACCEPT.
-pub(super) enum Answer {
-    /// The peer wants no channel (NEG-23).
-    Refused(CloseReason),
-    Accepted(Accepted),
-}
-
-/// The initiator's end of a channel, when ACCEPT was opened.
-pub(super) struct Accepted {
-    pub(super) channel: Box<Channel>,
-    /// The frames of ACCEPT.
-    pub(super) frames: Vec<u8>,
-    /// The tree that begins with the channel, unless it is one more of a tree.
-    pub(super) tree: TreeId,
-    /// It is to stand by for another of its class (MIG-31).
-    pub(super) stands_by: bool,
-    /// The attempt before, which INITIATE has named.
-    pub(super) earlier: Option<Box<Attempt>>,
+    /// The shard of the peer that has the tree (NEG-42).
+    pub(super) shard: Option<Shard>,
 }
 
 impl Attempt {
@@ -303,7 +285,7 @@ impl Attempts {
     /// Begins an attempt.
     ///
     /// # Errors
-    /// If no route is known, or the EID cannot be used.
+    /// If no route is known, the EID cannot be used, or it is the first one of a host that begins none (NEG-42).
     pub(super) fn begin(
         &mut self,
         context: &mut Context<'_>,
@@ -316,7 +298,15 @@ impl Attempts {
         if routes.is_empty() && !host.config.seeks {
             return Err(NegotiationError::NoAddress);
         }
-        let initiation = Initiation::new(context.now, eid, routes, schedule, &host.config, host.rng.refresh())?;
+        if purpose == Purpose::First && host.config.shard.is_some() {
+            return Err(NegotiationError::Sharded);
+        }
+        let target = Target {
+            eid: *eid,
+            routes,
+            shard: self.shard,
+        };
+        let initiation = Initiation::new(context.now, target, schedule, &host.config, host.rng.refresh())?;
         self.current = Some(Attempt::new(initiation, purpose, None));
         self.is_new = true;
         Ok(())
@@ -525,6 +515,7 @@ impl Attempts {
             frames,
             tree: secrets.half_initiator,
             stands_by: matches!(attempt.purpose, Purpose::Standby(_)),
+            shard: attempt.initiation.shard(),
             earlier: attempt.earlier,
         }))
     }

@@ -8,7 +8,8 @@ use sss_wire::long::Accept;
 
 use super::Peer;
 use super::acceptance::{self, Acceptance, AcceptedChannel, Initiated};
-use super::attempt::{self, Accepted, Answer};
+use super::answer::{Accepted, Answer};
+use super::attempt;
 use super::channels::{ChannelSerial, Origin};
 use super::context::{Arrival, Context};
 use super::dispatch::{self, Dispatch, Dispatched};
@@ -175,6 +176,7 @@ impl Handshake<'_> {
             context.host.history.note_initiated(now, *self.transport.eid());
         }
         self.tree.confirm();
+        self.transport.attempts.shard = accepted.shard;
         let channel = self.add(now, accepted.channel, Role::Initiator, None);
         if let Some(made) = self.transport.channels.get_mut(channel) {
             made.origin.stands_by = accepted.stands_by;

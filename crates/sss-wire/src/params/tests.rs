@@ -37,6 +37,7 @@ fn hello_and_cookie_by_the_byte() {
         suite: Suite::Aes256Gcm,
         channel_id: ChannelId::new(&[9, 8]).unwrap(),
         kem: None,
+        shard: None,
     };
     let plain = [1, 4, 0, 0, 0, 1, 2, 1, 2, 3, 2, 9, 8];
     assert_eq!(cookie.to_vec(), plain);

@@ -13,7 +13,7 @@ use sss_wire::frame::{
     Released, Reset, Scope, Stop, Stream, Watch,
 };
 use sss_wire::long::Long;
-use sss_wire::params::{Attempts, CookieParams, Earlier, HelloParams, Process, Settings};
+use sss_wire::params::{Attempts, CookieParams, Earlier, HelloParams, Process, Settings, Shard};
 use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 use sss_wire::short::{self, Header};
 use sss_wire::{ChannelId, Code, Eid, Kem, Reader, Suite, Writer, varint};
@@ -218,6 +218,7 @@ proptest! {
         kems in vec(prop_oneof![Just(Kem::None), Just(Kem::MlKem768)], 0..3),
         candidates in vec((any::<[u8; 4]>(), any::<u16>()).prop_map(SocketAddr::from), 0..=4),
         (suite, channel_id, kem) in (any_suite(), any_channel_id(), option::of(any::<[u8; 32]>())),
+        shard in (any::<u8>(), any::<u8>()).prop_map(|(index, count)| Shard::new(index, count)),
         token: Option<[u8; 16]>,
         numbers in (any_varint(), any_varint(), 0_u64..1 << 24, 1232_u64..varint::MAX, 0_u64..=1 << 26),
         texts in (".{0,40}", "[a-z/0-9.]{0,64}"),
@@ -232,7 +233,7 @@ proptest! {
         let earlier = earlier.map(|(attempt, cookie)| Earlier { attempt, cookie });
         let hello = HelloParams { versions: versions.clone(), suites, kems, candidates };
         prop_assert_eq!(HelloParams::decode(&hello.to_vec()), Ok(hello));
-        let cookie = CookieParams { versions, suite, channel_id, kem };
+        let cookie = CookieParams { versions, suite, channel_id, kem, shard };
         prop_assert_eq!(CookieParams::decode(&cookie.to_vec()), Ok(cookie));
         let settings = Settings {
             channel_id: Some(channel_id),

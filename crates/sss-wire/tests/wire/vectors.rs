@@ -6,7 +6,7 @@ mod services;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use sss_wire::params::{Attempts, CookieAnswer, CookieParams, Earlier, HelloParams, Process, Settings};
+use sss_wire::params::{Attempts, CookieAnswer, CookieParams, Earlier, HelloParams, Process, Settings, Shard};
 use sss_wire::short::{self, Header};
 use sss_wire::{ChannelId, Eid, EidError, Kem, Malformed, Reader, Suite, Writer};
 
@@ -171,6 +171,8 @@ struct CookieList {
     kem: Option<u8>,
     #[serde(default)]
     kem_mac_key: Option<String>,
+    /// How many shards there are, and which this is.
+    shard: Option<[u8; 2]>,
     hex: String,
     canonical: bool,
 }
@@ -312,6 +314,7 @@ fn parameters() {
                     suite: Suite::try_from(suite).unwrap(),
                     channel_id: ChannelId::new(&unhex(&id)).unwrap(),
                     kem: v.kem_mac_key.map(|key| unhex(&key).try_into().unwrap()),
+                    shard: v.shard.map(|[count, index]| Shard::new(index, count).unwrap()),
                 };
                 assert_eq!(v.kem.map(Kem::try_from), Some(Ok(kem_of(&params))), "{}", v.name);
                 let again = written(params.encoded_len(), |w| params.encode(w));

@@ -73,6 +73,8 @@ pub(super) struct Around<'a> {
 /// Watches for floods, and holds what is there while one lasts.
 pub(super) struct Flood {
     watch: Watch,
+    /// A second socket may be bound.
+    may_share: bool,
     /// No second socket before.
     not_before: Instant,
     running: Option<Running>,
@@ -107,8 +109,10 @@ impl Watch {
 }
 
 impl Flood {
-    pub(super) fn new() -> Self {
+    /// None yet. There never will be if the port may not be shared, as where shards share it.
+    pub(super) fn new(may_share: bool) -> Self {
         Self {
+            may_share,
             watch: Watch::default(),
             not_before: Instant::default(),
             running: None,
@@ -122,7 +126,8 @@ impl Flood {
 
     /// Looks at how many greetings were denied in all by now, and begins if it is a flood.
     pub(super) fn watch(&mut self, denied: u64, now: Instant, around: &mut Around<'_>) {
-        if self.running.is_some() || !self.watch.is_flood(denied, now) || now < self.not_before {
+        let may_begin = self.may_share && self.running.is_none();
+        if !may_begin || !self.watch.is_flood(denied, now) || now < self.not_before {
             return;
         }
         match Running::start(around) {
@@ -285,7 +290,7 @@ mod tests {
             let other = Passed::Other(Staged::datagram(&meta, &[0x86; 1232]));
             assert!(to_driver.try_send(other).is_ok());
         }
-        let mut flood = Flood::new();
+        let mut flood = Flood::new(true);
         flood.running = Some(Running {
             passed,
             stop: Arc::default(),
@@ -319,7 +324,7 @@ mod tests {
     async fn threat_02_a_second_socket_that_cannot_be_had_is_not_tried_for_without_rest() {
         let mut parts = Parts::new();
         parts.socket.pretend_to_be_at("192.0.2.1:9".parse().unwrap());
-        let (mut flood, now) = (Flood::new(), parts.shared.drive(|_, now| now));
+        let (mut flood, now) = (Flood::new(true), parts.shared.drive(|_, now| now));
         flood.watch(1_000_000, now + WINDOW, &mut parts.around());
         assert!(flood.running.is_none(), "that is no address of this machine");
         // From now on it could be had.

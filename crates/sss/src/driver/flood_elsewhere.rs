@@ -22,7 +22,7 @@ pub(super) struct Around<'a> {
 pub(super) struct Flood;
 
 impl Flood {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(_may_share: bool) -> Self {
         Self
     }
 

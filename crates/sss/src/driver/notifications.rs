@@ -14,6 +14,8 @@ pub(super) struct Notifications {
     notices: Notices,
     news: Vec<(Eid, News)>,
     secrets: Vec<ChannelSecret>,
+    /// Packets that other shards are to look at.
+    strays: Vec<Vec<u8>>,
     key_log: Option<KeyLogFile>,
 }
 
@@ -31,6 +33,7 @@ impl Notifications {
             notices: Notices::default(),
             news: Vec::new(),
             secrets: Vec::new(),
+            strays: Vec::new(),
             key_log,
         }
     }
@@ -39,6 +42,7 @@ impl Notifications {
     pub(super) fn take(&mut self, inner: &mut Inner, event: Event) {
         let event = match event {
             Event::Secret(secret) => return self.secrets.push(secret),
+            Event::Stray(packet) => return self.strays.push(packet),
             other => other,
         };
         let news = match &event {
@@ -56,6 +60,11 @@ impl Notifications {
     /// Everybody who waits is to be woken: the driver stops.
     pub(super) fn wake_all(&mut self, inner: &mut Inner) {
         inner.waiters.wake_all(&mut self.notices);
+    }
+
+    /// Packets that other shards are to look at. Seldom any.
+    pub(super) fn take_strays(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.strays)
     }
 
     /// Returns whether nobody is to be woken.

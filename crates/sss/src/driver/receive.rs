@@ -10,6 +10,8 @@
 //!
 //! Buffers and slabs are used again once nobody holds a slice of them.
 
+mod memory;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
@@ -20,29 +22,25 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use quinn_udp::{BATCH_SIZE, RecvMeta};
 use sss_proto::{Batch, Ecn, Greeter, Input, Instant, Link, SocketId};
 use sss_wire::long::Kind;
 
+pub(super) use memory::BUFFER;
+use memory::{Buffers, Memory};
+
 use super::further::{Further, Takes};
 use super::rounds::Rounds;
+use super::shards::{Handed, MAX_TAKEN, Member};
 use super::socket::{self, Socket};
 use super::{SocketStats, addresses};
 use crate::shared::{Inner, Shared};
 #[cfg(feature = "stun")]
 use crate::stun::desk::Questions;
 
-/// Size of a buffer: the largest that a datagram or a GRO batch can be.
-pub(super) const BUFFER: usize = 65_536;
 /// Batches of so many bytes keep their buffer.
 const MIN_KEPT: usize = BUFFER / 4;
-/// Size of a slab.
-const SLAB: usize = 65_536;
-/// Slabs kept for use again.
-const MAX_SLABS: usize = 64;
-/// Slabs that are looked at for one that can be used again.
-const SLAB_TRIES: usize = 4;
 /// Receiving calls before what arrived is answered.
 const MAX_CALLS: usize = 8;
 /// Rounds for which the negotiation waits at most, while all of them have enough to do without it.
@@ -69,11 +67,10 @@ thread_local! {
 pub(crate) struct Receiver {
     /// Those of [`OFFERED`], while this runs.
     offered: Vec<BytesMut>,
-    buffers: Buffers,
+    memory: Memory,
     meta: [RecvMeta; BATCH_SIZE],
     /// Number of buffers offered to the next call: as many as the last ones could use.
     width: usize,
-    slabs: Slabs,
     rounds: Rounds,
     /// Rounds in a row that had enough to do without the negotiation.
     full_rounds: u8,
@@ -87,6 +84,8 @@ pub(crate) struct Receiver {
     /// Questions to STUN servers, of a host that has some.
     #[cfg(feature = "stun")]
     questions: Option<Arc<Questions>>,
+    /// Place among several shards.
+    member: Option<Member>,
 }
 
 /// A batch on its way to the core.
@@ -117,10 +116,9 @@ impl Receiver {
     pub(crate) fn new() -> Self {
         Self {
             offered: Vec::new(),
-            buffers: Buffers::default(),
+            memory: Memory::default(),
             meta: [RecvMeta::default(); BATCH_SIZE],
             width: MIN_WIDTH,
-            slabs: Slabs::default(),
             rounds: Rounds::new(),
             full_rounds: 0,
             initiates: 0,
@@ -129,7 +127,13 @@ impl Receiver {
             divert: None,
             #[cfg(feature = "stun")]
             questions: None,
+            member: None,
         }
+    }
+
+    /// The same, of one of several shards.
+    pub(crate) fn with_place(self, member: Option<Member>) -> Self {
+        Self { member, ..self }
     }
 
     /// One for a host, whose questions to STUN servers are answered by what comes.
@@ -177,6 +181,49 @@ impl Receiver {
     pub(super) fn admit(&mut self, mut greeting: Staged, stats: &mut SocketStats) {
         greeting.origin = Origin::Greeter;
         self.put(greeting, stats);
+    }
+
+    /// Takes what other shards have handed over. The task of `cx` is woken when there is more.
+    fn take_handed(&mut self, cx: &mut Context<'_>, shared: &Shared, stats: &mut SocketStats) {
+        for _ in 0..MAX_TAKEN {
+            let handed = self.member.as_mut().map(|member| member.poll_handed(cx));
+            let Some(Poll::Ready(Some(handed))) = handed else {
+                return;
+            };
+            match handed {
+                Handed::Datagram(datagram) => self.put(datagram, stats),
+                Handed::Stray(packet) => shared.drive(|inner, now| inner.handle(now, Input::Stray(&packet))),
+            }
+        }
+    }
+
+    /// Has other shards look at what this one does not know.
+    pub(super) fn spread(&self, strays: &[Vec<u8>]) {
+        let member = self.member.iter();
+        member.for_each(|member| strays.iter().for_each(|stray| member.spread(stray)));
+    }
+
+    /// Puts a batch where it waits for the core, except for datagrams that are for other shards.
+    fn sort(&mut self, staged: Staged, stats: &mut SocketStats) {
+        let is_foreign = |member: &Member| staged.datagrams().any(|datagram| member.other(datagram).is_some());
+        if !self.member.as_ref().is_some_and(is_foreign) {
+            return self.put(staged, stats);
+        }
+        for datagram in staged.datagrams() {
+            let part = staged.part(datagram);
+            let other = self
+                .member
+                .as_ref()
+                .and_then(|member| Some((member, member.other(datagram)?)));
+            let Some((member, index)) = other else {
+                self.put(part, stats);
+                continue;
+            };
+            match member.hand_over(index, part) {
+                true => stats.handed_over += 1,
+                false => stats.receive_dropped += 1,
+            }
+        }
     }
 
     /// Puts a batch where it waits for the core.
@@ -227,7 +274,8 @@ impl Receiver {
 
     /// Returns whether batches wait for the next round.
     pub(crate) fn has_waiting(&self) -> bool {
-        !self.negotiation.is_empty() || !self.staged.is_empty()
+        let is_handed = self.member.as_ref().is_some_and(Member::has_waiting);
+        is_handed || !self.negotiation.is_empty() || !self.staged.is_empty()
     }
 
     /// Receives what has arrived, up to a bound, and gives it to the core. When more may be there, the
@@ -239,6 +287,7 @@ impl Receiver {
         shared: &Shared,
         stats: &mut SocketStats,
     ) {
+        self.take_handed(cx, shared, stats);
         self.offered = OFFERED.take();
         let is_full = self.read(cx, socket, shared, stats);
         self.read_further(cx, further, shared, stats);
@@ -349,15 +398,15 @@ impl Receiver {
                 continue;
             }
             let (data, origin) = if len >= MIN_KEPT {
-                let mut data = std::mem::replace(buffer, self.buffers.take());
+                let mut data = std::mem::replace(buffer, self.memory.buffers.take());
                 data.truncate(len);
                 (data, Origin::Buffer)
             } else {
-                (self.slabs.copy(&buffer[..len]), Origin::Slab)
+                (self.memory.slabs.copy(&buffer[..len]), Origin::Slab)
             };
             let socket = further.map(|(id, _)| id);
             let staged = Staged::new(&meta, data, origin);
-            self.put(Staged { socket, ..staged }, stats);
+            self.sort(Staged { socket, ..staged }, stats);
         }
     }
 
@@ -375,7 +424,7 @@ impl Receiver {
                     self.staged.push_front(rest);
                 }
                 fed += batch.data.len();
-                batch.feed(inner, now, &mut self.buffers);
+                batch.feed(inner, now, &mut self.memory.buffers);
             }
         });
         self.rounds.feed(fed);
@@ -389,7 +438,7 @@ impl Receiver {
             let now = shared.drive(|inner, now| {
                 let count = self.negotiation.len().min(NEGOTIATION_STEP);
                 for batch in self.negotiation.drain(..count) {
-                    batch.feed(inner, now, &mut self.buffers);
+                    batch.feed(inner, now, &mut self.memory.buffers);
                 }
                 now
             });
@@ -419,8 +468,7 @@ impl Staged {
         Self::new(meta, datagram.into(), Origin::Slab)
     }
 
-    /// One of the datagrams of a batch that somebody else has read.
-    #[cfg(target_os = "linux")]
+    /// One of the datagrams of a batch, for somebody else than who has read it.
     pub(super) fn part(&self, datagram: &[u8]) -> Self {
         Self {
             data: datagram.into(),
@@ -442,7 +490,6 @@ impl Staged {
         self.local
     }
 
-    #[cfg(target_os = "linux")]
     pub(super) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
         self.data.chunks(self.stride)
     }
@@ -486,90 +533,6 @@ impl Staged {
         inner.handle(now, input);
         if self.origin == Origin::Buffer {
             buffers.give_back(self.data, lent);
-        }
-    }
-}
-
-/// Whole buffers, to be used again.
-#[derive(Default)]
-struct Buffers {
-    free: Vec<BytesMut>,
-    /// Of which slices are out, the oldest first.
-    lent: VecDeque<Bytes>,
-}
-
-impl Buffers {
-    /// A buffer of full length.
-    fn take(&mut self) -> BytesMut {
-        let mut buffer = self.free.pop().or_else(|| self.reclaim()).unwrap_or_default();
-        buffer.resize(BUFFER, 0);
-        buffer
-    }
-
-    fn reclaim(&mut self) -> Option<BytesMut> {
-        for _ in 0..self.lent.len().min(SLAB_TRIES) {
-            match self.lent.pop_front()?.try_into_mut() {
-                Ok(buffer) if buffer.capacity() >= BUFFER => return Some(buffer),
-                Ok(_) => {}
-                Err(shared) => self.lent.push_back(shared),
-            }
-        }
-        None
-    }
-
-    /// Takes back what the core has left of a buffer.
-    fn give_back(&mut self, data: BytesMut, lent: Option<Bytes>) {
-        if data.capacity() >= BUFFER && self.free.len() < MAX_SLABS {
-            self.free.push(data);
-        }
-        if let Some(lent) = lent {
-            self.lent.push_back(lent);
-            if self.lent.len() > MAX_SLABS {
-                self.lent.pop_front();
-            }
-        }
-    }
-}
-
-/// Buffers that small batches share.
-#[derive(Default)]
-struct Slabs {
-    current: BytesMut,
-    /// Full ones, the oldest first.
-    lent: VecDeque<BytesMut>,
-}
-
-impl Slabs {
-    fn copy(&mut self, bytes: &[u8]) -> BytesMut {
-        if self.current.capacity() < bytes.len() {
-            self.advance(bytes.len());
-        }
-        self.current.extend_from_slice(bytes);
-        self.current.split()
-    }
-
-    /// Replaces the current slab by one with room for `needed` bytes.
-    fn advance(&mut self, needed: usize) {
-        if self.current.try_reclaim(needed) {
-            return;
-        }
-        let full = std::mem::take(&mut self.current);
-        for _ in 0..self.lent.len().min(SLAB_TRIES) {
-            let Some(mut slab) = self.lent.pop_front() else {
-                break;
-            };
-            if slab.try_reclaim(SLAB) {
-                self.current = slab;
-                break;
-            }
-            self.lent.push_back(slab);
-        }
-        if self.current.capacity() < needed {
-            self.current = BytesMut::with_capacity(SLAB.max(needed));
-        }
-        self.lent.push_back(full);
-        if self.lent.len() > MAX_SLABS {
-            self.lent.pop_front();
         }
     }
 }
@@ -624,63 +587,6 @@ mod tests {
         assert_eq!(waiting as u64 + stats.receive_dropped, 1100);
     }
 
-    #[test]
-    fn slabs_are_shared_by_small_batches_and_used_again() {
-        let mut slabs = Slabs::default();
-        let first = slabs.copy(b"one");
-        let second = slabs.copy(b"two");
-        assert_eq!((&first[..], &second[..]), (&b"one"[..], &b"two"[..]));
-        let address = first.as_ptr();
-        drop((first, second));
-        let whole = slabs.copy(&[7; SLAB]);
-        assert_eq!(whole.as_ptr(), address, "the slab was reclaimed");
-        let held = slabs.copy(&[8; SLAB]);
-        assert_ne!(held.as_ptr(), address);
-        drop(whole);
-        assert_eq!(slabs.copy(&[9; SLAB]).as_ptr(), address, "found among the lent ones");
-        assert!(held.iter().all(|b| *b == 8), "what is held is never written over");
-    }
-
-    #[test]
-    fn buffers_come_back_when_their_slices_are_gone() {
-        let mut buffers = Buffers::default();
-        let whole = buffers.take();
-        assert_eq!(whole.len(), BUFFER);
-        let address = whole.as_ptr();
-        let shared = whole.freeze();
-        let slice = shared.slice(100..200);
-        buffers.give_back(BytesMut::new(), Some(shared));
-        assert_ne!(buffers.take().as_ptr(), address, "a slice of it is out");
-        drop(slice);
-        let again = buffers.take();
-        assert_eq!((again.as_ptr(), again.len()), (address, BUFFER));
-    }
-
-    #[test]
-    fn memory_is_bounded_when_everything_is_held() {
-        let mut slabs = Slabs::default();
-        let held: Vec<BytesMut> = (0..2 * MAX_SLABS).map(|_| slabs.copy(&[1; SLAB])).collect();
-        assert!(slabs.lent.len() <= MAX_SLABS);
-        assert!(held.iter().all(|b| b.len() == SLAB));
-    }
-
-    #[test]
-    fn a_round_takes_whole_datagrams_and_leaves_the_rest_in_order() {
-        let mut meta = RecvMeta::default();
-        (meta.len, meta.stride) = (250, 100);
-        let bytes: Vec<u8> = (0..250).collect();
-        let mut batch = Staged::new(&meta, bytes[..].into(), Origin::Slab);
-        let rest = batch.split_off(101).unwrap();
-        assert_eq!((&batch.data[..], &rest.data[..]), (&bytes[..200], &bytes[200..]));
-        assert_eq!((batch.stride, rest.stride), (100, 100));
-        assert!(batch.split_off(101).is_none(), "the second datagram has begun");
-        assert!(
-            Staged::new(&meta, bytes[..].into(), Origin::Buffer)
-                .split_off(100)
-                .is_none()
-        );
-    }
-
     // spec: NEG-39
     #[tokio::test]
     async fn the_negotiation_waits_for_some_rounds_that_are_full_and_not_for_ever() {
@@ -728,5 +634,70 @@ mod tests {
         }
         assert_eq!(receiver.staged.len(), MAX_WAITING);
         assert!(stats.receive_dropped > 0);
+    }
+
+    #[test]
+    fn a_round_takes_whole_datagrams_and_leaves_the_rest_in_order() {
+        let mut meta = RecvMeta::default();
+        (meta.len, meta.stride) = (250, 100);
+        let bytes: Vec<u8> = (0..250).collect();
+        let mut batch = Staged::new(&meta, bytes[..].into(), Origin::Slab);
+        let rest = batch.split_off(101).unwrap();
+        assert_eq!((&batch.data[..], &rest.data[..]), (&bytes[..200], &bytes[200..]));
+        assert_eq!((batch.stride, rest.stride), (100, 100));
+        assert!(batch.split_off(101).is_none(), "the second datagram has begun");
+        assert!(
+            Staged::new(&meta, bytes[..].into(), Origin::Buffer)
+                .split_off(100)
+                .is_none()
+        );
+    }
+
+    // Threat 48.
+    // spec: NEG-42
+    #[tokio::test]
+    async fn threat_48_what_another_shard_does_not_take_is_dropped_and_counted() {
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        let mut members = Member::group(3, 4).into_iter();
+        let mut with_place = || Receiver::new().with_place(members.next());
+        let (mut first, mut second, third) = (with_place(), with_place(), with_place());
+        drop(third);
+        let short = |mark: u8| [0x40, 1, 2, 3, 4, mark, 5, 6];
+        let batch = |marks: &[u8]| {
+            let datagrams: Vec<u8> = marks.iter().copied().flat_map(short).collect();
+            let mut meta = RecvMeta::default();
+            meta.stride = 8;
+            Staged::new(&meta, datagrams[..].into(), Origin::Slab)
+        };
+        let mut stats = SocketStats::default();
+        // All of it is its own: it stays one batch.
+        first.sort(batch(&[0, 3, 6]), &mut stats);
+        assert_eq!((first.staged.len(), stats.handed_over), (1, 0));
+        first.sort(batch(&[9, 1, 12, 2, 4]), &mut stats);
+        assert_eq!(
+            (first.staged.len(), stats.handed_over, stats.receive_dropped),
+            (3, 2, 1)
+        );
+        let core = sss_proto::Host::new(
+            sss_proto::Config::default(),
+            sss_crypto::StaticKey::from_bytes([1; 32]),
+            [7; 32],
+        );
+        let shared = Shared::new(core, ([127, 0, 0, 1], 1).into());
+        assert!(second.has_waiting());
+        second.take_handed(cx, &shared, &mut stats);
+        let taken: Vec<u8> = second.staged.drain(..).map(|staged| staged.data[5]).collect();
+        assert_eq!((taken, second.has_waiting()), (vec![1, 4], false));
+        // One that takes nothing for a while.
+        let mut stats = SocketStats::default();
+        (0..3000).for_each(|_| first.sort(batch(&[1]), &mut stats));
+        assert_eq!((stats.handed_over, stats.receive_dropped), (1024, 1976));
+        let mut rounds = 0;
+        while second.has_waiting() {
+            second.take_handed(cx, &shared, &mut stats);
+            assert!(second.staged.drain(..).count() <= MAX_TAKEN);
+            rounds += 1;
+        }
+        assert!(rounds >= 8, "others have their turn");
     }
 }

@@ -28,11 +28,27 @@ pub(crate) struct Bound {
     local_addr: SocketAddr,
     /// The size that was asked for.
     buffers: usize,
+    /// Others share the port.
+    is_shared: bool,
 }
 
 impl Bound {
+    /// The same, with a port that others share.
+    #[cfg(target_os = "linux")]
+    pub(super) fn shared(self) -> Self {
+        Self {
+            is_shared: true,
+            ..self
+        }
+    }
+
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.io.as_fd()
     }
 }
 
@@ -53,6 +69,18 @@ pub(super) fn unbound(address: SocketAddr, buffers: usize) -> io::Result<RawSock
 /// Binds `address`, for IPv4 too if it is the unspecified IPv6 address.
 pub(crate) fn bind(address: SocketAddr, buffers: usize) -> Result<Bound, BuildError> {
     let raw = unbound(address, buffers).map_err(BuildError::Socket)?;
+    finish(raw, address, buffers)
+}
+
+/// Binds an address that another socket of this process has, and shares (`SO_REUSEPORT`).
+#[cfg(target_os = "linux")]
+pub(super) fn join(address: SocketAddr, buffers: usize) -> Result<Bound, BuildError> {
+    let raw = unbound(address, buffers).map_err(BuildError::Socket)?;
+    rustix::net::sockopt::set_socket_reuseport(&raw, true).map_err(|error| BuildError::Socket(error.into()))?;
+    finish(raw, address, buffers)
+}
+
+fn finish(raw: RawSocket, address: SocketAddr, buffers: usize) -> Result<Bound, BuildError> {
     raw.bind(&address.into()).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => BuildError::PortInUse { address },
         _ => BuildError::Bind { address, source },
@@ -63,6 +91,7 @@ pub(crate) fn bind(address: SocketAddr, buffers: usize) -> Result<Bound, BuildEr
         io,
         local_addr,
         buffers,
+        is_shared: false,
     })
 }
 
@@ -83,6 +112,7 @@ pub(crate) struct Socket {
     state: UdpSocketState,
     local_addr: SocketAddr,
     buffers: usize,
+    is_shared: bool,
     /// The time of the latest sign of a move, and whether nobody has taken note of it.
     sign: Option<(Instant, bool)>,
     /// Hints of the system about the ways to addresses, of which nobody has taken note of.
@@ -107,6 +137,7 @@ impl Socket {
         Ok(Self {
             local_addr: bound.local_addr,
             buffers: bound.buffers,
+            is_shared: bound.is_shared,
             sign: None,
             hints: Vec::new(),
             translation: Translation::default(),
@@ -137,9 +168,10 @@ impl Socket {
     }
 
     /// If this machine has lost the address that the socket is bound to, binds the unspecified address of its family,
-    /// on the same port if that is free. Says whether it did. The present runtime takes over the new socket.
+    /// on the same port if that is free. Says whether it did. The present runtime takes over the new socket. A port
+    /// that is shared is kept.
     pub(crate) fn rebind_if_stranded(&mut self) -> Result<bool, BuildError> {
-        if !addresses::has_vanished(self.local_addr) {
+        if self.is_shared || !addresses::has_vanished(self.local_addr) {
             return Ok(false);
         }
         let lost = self.local_addr;

@@ -8,8 +8,12 @@ pub struct SocketStats {
     pub receive_calls: u64,
     /// Receiving calls that failed.
     pub receive_errors: u64,
-    /// Batches of negotiations that were dropped because too many waited, in a flood also those that were admitted.
+    /// Batches of negotiations that were dropped because too many waited, in a flood also those that were admitted; and
+    /// datagrams for another shard that could not be handed over.
     pub receive_dropped: u64,
+    /// Datagrams that came to this shard, were for another one, and were handed over: those that the kernel could not
+    /// tell apart ([`HostBuilder::build_sharded`](crate::HostBuilder::build_sharded)).
+    pub handed_over: u64,
     /// Number of times that a flood of HELLOs was given a socket and a thread of its own.
     pub greeters: u64,
     /// Sending system calls.
@@ -29,16 +33,20 @@ pub struct SocketStats {
     pub rebinds: u64,
 }
 
-#[cfg(target_os = "linux")]
 impl SocketStats {
-    /// Adds what another thread has done.
-    pub(super) fn add(&mut self, other: &Self) {
+    /// Adds what another thread, or another shard, has done.
+    pub(crate) fn add(&mut self, other: &Self) {
         self.receive_calls += other.receive_calls;
         self.receive_errors += other.receive_errors;
         self.receive_dropped += other.receive_dropped;
+        self.handed_over += other.handed_over;
         self.send_calls += other.send_calls;
         self.send_blocked += other.send_blocked;
         self.send_errors += other.send_errors;
         self.send_denied += other.send_denied;
+        self.send_too_large += other.send_too_large;
+        self.greeters += other.greeters;
+        self.network_changes += other.network_changes;
+        self.rebinds += other.rebinds;
     }
 }

@@ -21,9 +21,10 @@ async fn idle_in(is_copy: bool) -> (Host, Driver) {
     let shared = Arc::new(shared);
     let host = Host::new(Arc::clone(&shared));
     let tunnels = Tasks::start(None, &shared).unwrap();
+    let intake = Intake::new(&shared, Further::default(), tunnels, None);
     let driver = Driver::new(
         shared,
-        (Socket::new(bound).unwrap(), Further::default(), tunnels),
+        (Socket::new(bound).unwrap(), intake),
         None,
         Notifications::default(),
     );

@@ -35,6 +35,8 @@ mod records;
 mod relay_only;
 mod rendezvous;
 mod services;
+#[cfg(target_os = "linux")]
+mod shards;
 mod statistics;
 mod stopped;
 mod streams;

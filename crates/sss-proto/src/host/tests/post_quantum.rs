@@ -472,6 +472,7 @@ fn cookie_with(hello: &[u8], kem: Option<[u8; 32]>) -> Vec<u8> {
         suite: sss_wire::Suite::ChaCha20Poly1305,
         channel_id: ChannelId::new(&[1; 4]).unwrap(),
         kem,
+        shard: None,
     };
     let mut message = Vec::new();
     let noise = noise.write_cookie([9; 32], &params.to_vec(), &mut message).unwrap();

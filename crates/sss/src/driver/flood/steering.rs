@@ -1,7 +1,7 @@
 //! The second socket, and where the kernel puts what.
 //!
-//! Sockets that share a port by `SO_REUSEPORT` are a group, and a program of the classic BPF says to which of them a
-//! datagram goes (socket(7), `SO_ATTACH_REUSEPORT_CBPF`; Linux 4.5). The first socket is bound without that option, and
+//! Sockets that share a port by `SO_REUSEPORT` are a group, and a program says to which of them a datagram goes
+//! ([`steering`](crate::driver::steering)). The first socket is bound without that option, and
 //! joins the group when the second is bound. The kernel looks at the option for each datagram, so that both keep it as
 //! long as there are two: meanwhile whoever binds the same port without the option fails as ever. With it, a process of
 //! the same user does not fail, and gets nothing: the program names the two sockets that were there first.
@@ -14,8 +14,7 @@ use std::io;
 use std::net::UdpSocket as StdUdpSocket;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::libc;
-use nix::sys::socket::{setsockopt, sockopt::AttachReusePortCbpf};
+use nix::libc::{self, sock_filter};
 use quinn_udp::UdpSocketState;
 use rustix::net::sockopt::set_socket_reuseport;
 use socket2::SockFilter;
@@ -23,6 +22,7 @@ use sss_proto::Greeter;
 use sss_wire::long;
 
 use crate::driver::socket::{self, Socket};
+use crate::driver::steering::{ANSWER, BYTE, attach, instruction, jump};
 
 /// The second socket, set up as the first one is.
 pub(super) struct Second {
@@ -46,7 +46,7 @@ impl Second {
         let cuts = raw.attach_filter(&cutting()).is_ok();
         set_socket_reuseport(&raw, true)?;
         set_socket_reuseport(first.fd(), true)?;
-        let steered = raw.bind(&address.into()).and_then(|()| steer(raw.as_fd(), GREETINGS));
+        let steered = raw.bind(&address.into()).and_then(|()| attach(raw.as_fd(), GREETINGS));
         if let Err(error) = steered {
             leave(first.fd())?;
             return Err(error);
@@ -61,7 +61,7 @@ impl Second {
 
     /// Has everything put into the first socket again.
     pub(super) fn unsteer(&self) -> io::Result<()> {
-        steer(self.io.as_fd(), ALL)
+        attach(self.io.as_fd(), ALL)
     }
 }
 
@@ -70,30 +70,21 @@ pub(super) fn leave(first: BorrowedFd<'_>) -> io::Result<()> {
     Ok(set_socket_reuseport(first, false)?)
 }
 
-const fn instruction(code: u32, jf: u8, k: u32) -> libc::sock_filter {
-    libc::sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf,
-        k,
-    }
-}
-
 /// The first bytes of HELLO and HELLO_K, which differ in the last bit.
 const FIRST: u32 = long::Kind::Hello as u32;
 
 /// Greetings to the second socket of the group, by the first byte of the UDP payload. One without any ends the program,
 /// and that is an answer: the first.
-const GREETINGS: &[libc::sock_filter] = &[
-    instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0),
-    instruction(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0xfe),
-    instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, FIRST),
-    instruction(libc::BPF_RET | libc::BPF_K, 0, 1),
-    instruction(libc::BPF_RET | libc::BPF_K, 0, 0),
+const GREETINGS: &[sock_filter] = &[
+    instruction(BYTE, 0),
+    instruction(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0xfe),
+    jump(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, (0, 1), FIRST),
+    instruction(ANSWER, 1),
+    instruction(ANSWER, 0),
 ];
 
 /// Everything to the first socket of the group.
-const ALL: &[libc::sock_filter] = &[instruction(libc::BPF_RET | libc::BPF_K, 0, 0)];
+const ALL: &[sock_filter] = &[instruction(ANSWER, 0)];
 
 /// Cuts greetings without a token to their header, drops those that are shorter than they must be, and lets everything
 /// else pass: also several that the kernel has joined to one. It sees the UDP header before the payload.
@@ -129,16 +120,6 @@ fn cutting() -> [SockFilter; 20] {
         bytes(UDP + Greeter::HEADER as u32),
         bytes(0),
     ]
-}
-
-fn steer(group: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
-    let mut program = program.to_vec();
-    let described = libc::sock_fprog {
-        len: u16::try_from(program.len()).map_err(io::Error::other)?,
-        // The kernel copies it.
-        filter: program.as_mut_ptr(),
-    };
-    Ok(setsockopt(&group, AttachReusePortCbpf, &described)?)
 }
 
 #[cfg(test)]
