@@ -83,7 +83,8 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct Compare {
-    /// Workloads to run, separated by commas [default: all but bulk-100, rpc-8, rpc-32, rpc-1000 and datagrams].
+    /// Workloads to run, separated by commas [default: all but bulk-100, rpc-8, rpc-32, rpc-1000,
+    /// those of many peers and datagrams].
     #[arg(long, value_delimiter = ',', value_name = "WORKLOAD")]
     pub(crate) only: Vec<Workload>,
 

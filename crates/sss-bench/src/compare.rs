@@ -170,7 +170,7 @@ fn load_of_machine() -> Option<f64> {
 
 /// One measurement: a new server and a new client.
 fn measure(setup: &Setup) -> Outcome<Vec<Metric>> {
-    let deadline = Instant::now() + setup.warmup() + setup.window() + PATIENCE;
+    let deadline = Instant::now() + setup.opening() + setup.warmup() + setup.window() + PATIENCE;
     let mut server = Process::start(Role::Server)?;
     server.send(setup)?;
     let ServerLine::Ready(address) = server.receive(deadline)? else {

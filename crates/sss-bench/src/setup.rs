@@ -66,6 +66,18 @@ pub enum Workload {
     /// the same, 100 in flight, responses of 10 KiB
     #[value(name = "rpc-10k")]
     Rpc10k,
+    /// the same as rpc-100, over 8 connections in turn, each of another client
+    #[value(name = "peers-8")]
+    Peers8,
+    /// the same over 100 connections
+    #[value(name = "peers-100")]
+    Peers100,
+    /// the same over 1000 connections
+    #[value(name = "peers-1000")]
+    Peers1000,
+    /// the same over 10,000 connections
+    #[value(name = "peers-10000")]
+    Peers10000,
     /// best-effort datagrams of 1000 bytes, from client to server
     Datagrams,
     /// connect, one 100-byte request and response, close; 16 at once, no resumption; X25519 with ML-KEM-768
@@ -91,7 +103,7 @@ impl Workload {
     /// Returns whether it runs only where it is asked for.
     fn is_of_choice(self) -> bool {
         use Workload::{Bulk100, Datagrams, Rpc8, Rpc32, Rpc1000};
-        matches!(self, Bulk100 | Rpc8 | Rpc32 | Rpc1000 | Datagrams)
+        self.peers() > 0 || matches!(self, Bulk100 | Rpc8 | Rpc32 | Rpc1000 | Datagrams)
     }
 
     /// Name on the command line and in reports.
@@ -125,6 +137,18 @@ impl Workload {
         matches!(self, Self::Handshake | Self::HandshakeClassical)
     }
 
+    /// Connections that take turns, each of another client; 0 if the workload is not about many.
+    #[must_use]
+    pub fn peers(self) -> usize {
+        match self {
+            Self::Peers8 => 8,
+            Self::Peers100 => 100,
+            Self::Peers1000 => 1000,
+            Self::Peers10000 => 10_000,
+            _ => 0,
+        }
+    }
+
     /// Bytes of a response.
     pub fn response(self) -> usize {
         match self {
@@ -141,6 +165,7 @@ impl Workload {
             Self::Rpc100 | Self::Rpc10k | Self::Bulk100 => 100,
             Self::Rpc1000 => 1000,
             Self::Handshake | Self::HandshakeClassical => 16,
+            workload if workload.peers() > 0 => 100,
             _ => 1,
         }
     }
@@ -174,6 +199,14 @@ impl Setup {
     /// Length of the measurement.
     pub fn window(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)
+    }
+
+    /// Time that opening the connections of many peers may take.
+    pub fn opening(&self) -> Duration {
+        match u32::try_from(self.workload.peers()).unwrap_or(u32::MAX) {
+            0 => Duration::ZERO,
+            peers => Duration::from_secs(60) + Duration::from_millis(10).saturating_mul(peers),
+        }
     }
 
     /// Streams that the workload holds open, beside those of its warm-up.

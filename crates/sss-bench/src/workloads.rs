@@ -4,6 +4,7 @@ mod bulk;
 mod datagrams;
 mod handshake;
 mod memory;
+mod peers;
 mod rpc;
 mod window;
 
@@ -21,6 +22,7 @@ pub(crate) async fn run<D: Dialer>(dialer: D, setup: &Setup) -> Outcome<Quantile
         Workload::Bulk | Workload::BulkNatural | Workload::Bulk100 => bulk::run(&dialer, setup).await,
         Workload::Datagrams => datagrams::run(&dialer, setup).await,
         workload if workload.is_rpc() => rpc::run(&dialer, setup).await,
+        workload if workload.peers() > 0 => peers::run(dialer, setup).await,
         Workload::Handshake | Workload::HandshakeClassical => handshake::run(dialer, setup).await,
         Workload::IdleChannels => memory::channels(dialer, setup).await,
         _ => memory::streams(&dialer, setup).await,
@@ -32,7 +34,7 @@ pub(crate) fn metrics(setup: &Setup, run: &Run) -> Outcome<Vec<Metric>> {
     match setup.workload {
         Workload::Bulk | Workload::BulkNatural | Workload::Bulk100 => bulk::metrics(run),
         Workload::Datagrams => datagrams::metrics(run),
-        workload if workload.is_rpc() => rpc::metrics(run, "requests/s", "request"),
+        workload if workload.is_rpc() || workload.peers() > 0 => rpc::metrics(run, "requests/s", "request"),
         Workload::Handshake | Workload::HandshakeClassical => rpc::metrics(run, "handshakes/s", "handshake"),
         Workload::IdleChannels => memory::metrics(run, "channel"),
         _ => memory::metrics(run, "stream"),

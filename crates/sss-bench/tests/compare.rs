@@ -36,7 +36,8 @@ fn assert_complete(output: &Output) {
 
 #[test]
 fn every_workload_runs_over_the_peers() {
-    let workloads = "bulk,bulk-natural,bulk-100,rpc-1,rpc-100,rpc-10k,handshake,idle-channels,idle-streams";
+    let workloads =
+        "bulk,bulk-natural,bulk-100,rpc-1,rpc-100,rpc-10k,peers-8,peers-100,handshake,idle-channels,idle-streams";
     let output = compare(&[
         "--only",
         workloads,
@@ -53,7 +54,7 @@ fn every_workload_runs_over_the_peers() {
         );
     }
     for (backend, count) in [
-        ("quinn-aws-tuned", 9),
+        ("quinn-aws-tuned", 11),
         ("tls-tuned", 3),
         ("tcp-tuned", 2),
         ("raw-tuned", 2),
@@ -68,7 +69,8 @@ fn every_workload_runs_over_the_peers() {
 
 #[test]
 fn every_workload_runs_over_libsss() {
-    let workloads = "bulk,bulk-natural,bulk-100,rpc-1,rpc-100,rpc-10k,datagrams,handshake,idle-channels,idle-streams";
+    let workloads =
+        "bulk,bulk-natural,bulk-100,rpc-1,rpc-100,rpc-10k,peers-8,datagrams,handshake,idle-channels,idle-streams";
     assert_complete(&compare(&[
         "--only",
         workloads,

@@ -14,6 +14,8 @@ use crate::transport::{Connection, Dialer, Listener, Stream, Transport};
 
 const SERVICE: &str = "bench";
 const PROTOCOL: &str = "1";
+/// Client hosts with a driver on a thread of its own, at most.
+const MOST_THREADS: usize = 100;
 
 /// Choice of what a builder does not say by itself.
 pub(crate) trait Choice: Send + Sync + 'static {
@@ -48,8 +50,9 @@ impl<C: Choice> Transport for Sss<C> {
     type Listener = SssListener;
     type Dialer = SssDialer<C>;
 
-    fn excludes(_: Workload, _: Settings) -> Option<&'static str> {
-        None
+    fn excludes(workload: Workload, _: Settings) -> Option<&'static str> {
+        let has_threads = matches!(C::DRIVER, DriverMode::Dedicated);
+        (workload.peers() > MOST_THREADS && has_threads).then_some("each client host would have a thread")
     }
 
     async fn listen(setup: &Setup) -> Outcome<(Self::Listener, Address)> {
@@ -78,7 +81,7 @@ impl<C: Choice> Transport for Sss<C> {
 fn builder<C: Choice>(setup: &Setup) -> HostBuilder {
     let builder = Host::builder().bind("127.0.0.1:0").driver(C::DRIVER);
     // All clients have one address: as many as that are a flood for the default, unless a host expects them.
-    let builder = if setup.workload.is_handshake() {
+    let builder = if setup.workload.is_handshake() || setup.workload.peers() > 0 {
         builder.hello_threshold(1_000_000)
     } else {
         builder
