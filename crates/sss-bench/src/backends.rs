@@ -2,12 +2,14 @@
 
 mod quinn;
 mod raw;
+mod shards;
 mod sss;
 mod tcp;
 mod yamux;
 
 use self::quinn::{AwsLc, Quinn, Ring};
 use self::raw::Raw;
+use self::shards::Sharded;
 use self::sss::{Dedicated, Deep, Shared, Sss};
 use self::tcp::{Plain, Tcp, Tls};
 use self::yamux::Yamux;
@@ -26,6 +28,12 @@ pub const BACKENDS: &[Backend] = &[
         "sss-dedicated",
         Default,
         "libsss with its driver on a thread of its own, on the multi-thread runtime",
+    )
+    .of_choice(),
+    Backend::of::<Sharded>(
+        "sss-shards",
+        Tuned,
+        "libsss with a server of two shards, each with its tasks on a thread of its own",
     )
     .of_choice(),
     Backend::of::<Sss<Deep>>(

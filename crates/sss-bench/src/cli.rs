@@ -88,7 +88,8 @@ pub(crate) struct Compare {
     #[arg(long, value_delimiter = ',', value_name = "WORKLOAD")]
     pub(crate) only: Vec<Workload>,
 
-    /// Backends to run, separated by commas [default: all but sss-dedicated and sss-deep].
+    /// Backends to run, separated by commas [default: all but sss-dedicated, sss-shards
+    /// and sss-deep].
     #[arg(long, value_delimiter = ',', value_name = "BACKEND")]
     pub(crate) backends: Vec<String>,
 

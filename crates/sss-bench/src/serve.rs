@@ -1,6 +1,7 @@
 //! The server side of every workload.
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 
 use crate::control::Work;
 use crate::outcome::Outcome;
@@ -37,7 +38,8 @@ pub(crate) async fn run<L: Listener>(mut listener: L, setup: &Setup, work: Work)
     loop {
         let incoming = listener.accept().await?;
         let (service, work) = (service.clone(), work.clone());
-        tokio::spawn(async move {
+        let runtime = L::runtime(&incoming).unwrap_or_else(Handle::current);
+        runtime.spawn(async move {
             match L::establish(incoming).await {
                 Ok(connection) => streams(connection, service, work).await,
                 Err(failure) => eprintln!("sss-bench serve: handshake: {failure}"),

@@ -2,6 +2,7 @@
 //! each backend, so that the harness costs every one of them the same.
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 
 use crate::outcome::Outcome;
 use crate::setup::{Address, Settings, Setup, Workload};
@@ -36,6 +37,12 @@ pub trait Listener: Send + 'static {
 
     /// Waits for the next client.
     fn accept(&mut self) -> impl Future<Output = Outcome<Self::Incoming>> + Send;
+
+    /// The runtime for all tasks of a connection, if it is not the server's own.
+    fn runtime(incoming: &Self::Incoming) -> Option<Handle> {
+        let _ = incoming;
+        None
+    }
 
     /// Completes the handshake; runs in a task of its own.
     fn establish(incoming: Self::Incoming) -> impl Future<Output = Outcome<Self::Connection>> + Send;

@@ -12,8 +12,8 @@ use crate::outcome::Outcome;
 use crate::setup::{Address, MTU, Settings, Setup, Workload};
 use crate::transport::{Connection, Dialer, Listener, Stream, Transport};
 
-const SERVICE: &str = "bench";
-const PROTOCOL: &str = "1";
+pub(super) const SERVICE: &str = "bench";
+pub(super) const PROTOCOL: &str = "1";
 /// Client hosts with a driver on a thread of its own, at most.
 const MOST_THREADS: usize = 100;
 
@@ -78,7 +78,7 @@ impl<C: Choice> Transport for Sss<C> {
     }
 }
 
-fn builder<C: Choice>(setup: &Setup) -> HostBuilder {
+pub(super) fn builder<C: Choice>(setup: &Setup) -> HostBuilder {
     let builder = Host::builder().bind("127.0.0.1:0").driver(C::DRIVER);
     // All clients have one address: as many as that are a flood for the default, unless a host expects them.
     let builder = if setup.workload.is_handshake() || setup.workload.peers() > 0 {
@@ -159,7 +159,7 @@ impl<C: Choice> Dialer for SssDialer<C> {
 }
 
 /// The top-level stream of a channel, and those below it down to the one whose children are measured.
-pub(crate) struct SssConnection(Vec<::sss::Stream>);
+pub(crate) struct SssConnection(pub(super) Vec<::sss::Stream>);
 
 impl SssConnection {
     fn deepest(&self) -> Outcome<&::sss::Stream> {

@@ -1,4 +1,4 @@
-//! Whom an attempt is to reach, and where.
+//! Targets of attempts: whom they are to reach, and where.
 
 use sss_wire::Eid;
 use sss_wire::params::Shard;
