@@ -342,7 +342,8 @@ pub struct WindowConfig {
     pub max_message: u64,
     /// Bytes of large datagrams that one peer may have under way to this host, or waiting for the application; at
     /// least `max_message` is granted. Counts in the host's budget as well, but for one datagram of each peer.
-    /// What is small, or is the beginning, counts against the streams' windows instead.
+    /// What is small, or is the beginning, counts against the streams' windows instead. What is left of it beside
+    /// `max_message` is also for bursts of datagrams of one packet.
     pub datagram_budget: u64,
 }
 

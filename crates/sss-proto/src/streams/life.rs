@@ -409,7 +409,8 @@ impl Life {
 
     /// The first datagram that has arrived on a stream. What it was charged is consumed by that.
     pub(super) fn take_arrived(&mut self, index: u32) -> Option<Bytes> {
-        let (bytes, debt) = self.ledger.take_arrived(&mut self.tree.table, &mut self.pool, index)?;
+        let room = (&mut self.pool, &mut self.flow);
+        let (bytes, debt) = self.ledger.take_arrived(&mut self.tree.table, room, index)?;
         self.ledger.free_grant(&mut self.flow, debt.granted);
         self.consume_datagram(debt.lender, debt.charge);
         Some(bytes)

@@ -3,8 +3,8 @@
 //! - [`outgoing`]: what the application sends is a node of the tree, a child of its stream, until it has gone out
 //!   without state or is settled as a stream;
 //! - [`incoming`]: what arrives, in either form, waits in the [`mailbox`] of its stream;
-//! - [`ledger`]: what is known of all of them; [`options`]: what can be asked for, and is counted; [`deadlines`]: when
-//!   those that were not delivered are given up.
+//! - [`ledger`]: what is known of all of them; [`limits`]: what bounds them; [`options`]: what can be asked for, and is
+//!   counted; [`deadlines`]: when those that were not delivered are given up.
 //!
 //! A datagram stream is a stream like any other for everything that is not said here: INIT, data, FIN, RESET, STOP,
 //! CREDIT. Each frame that has something else to say of one is sent here at its door.
@@ -12,6 +12,7 @@
 mod deadlines;
 pub(super) mod incoming;
 pub(super) mod ledger;
+mod limits;
 pub(super) mod mailbox;
 pub(super) mod options;
 pub(super) mod outgoing;

@@ -41,6 +41,8 @@ pub(crate) struct Windows {
     births: Births,
     /// Bytes that large datagrams have from the budget of the host.
     lent: u64,
+    /// Bytes of the host's budget that small datagrams have.
+    lent_small: u64,
     host: HostBudget,
     pub(crate) rtt: Duration,
     pub(crate) now: Instant,
@@ -74,6 +76,7 @@ impl Windows {
             spent: 0,
             births: Births::default(),
             lent: 0,
+            lent_small: 0,
             host: HostBudget::default(),
             rtt: Duration::from_millis(100),
             now: Instant::default(),
@@ -89,7 +92,7 @@ impl Windows {
 
     /// Returns what the peer has from the budget of the host.
     fn shared(&self) -> u64 {
-        self.spent + self.lent
+        self.spent + self.lent + self.lent_small
     }
 
     /// The window of the root.
@@ -296,6 +299,22 @@ impl Windows {
     /// A large datagram was taken or discarded.
     pub(crate) fn take_back(&mut self, bytes: u64) {
         self.lent = self.lent.saturating_sub(bytes);
+        self.host.give_back(bytes);
+    }
+
+    /// Gives a small datagram so much of the host's budget, if there is as much left.
+    pub(crate) fn lend_small(&mut self, bytes: u64) -> bool {
+        let is_left = bytes <= self.within_host(Left::UNLIMITED).small;
+        if is_left {
+            self.lent_small += bytes;
+            self.host.spend(bytes);
+        }
+        is_left
+    }
+
+    /// A small datagram was taken or discarded.
+    pub(crate) fn take_back_small(&mut self, bytes: u64) {
+        self.lent_small = self.lent_small.saturating_sub(bytes);
         self.host.give_back(bytes);
     }
 

@@ -15,6 +15,7 @@ use crate::error::{ProtocolError, ReadError};
 use crate::ids::StreamKey;
 use crate::interest::Interest;
 use crate::io::DatagramFate;
+use crate::streams::data::recv_buf::SLICE_FROM;
 use crate::streams::frames::delivery::Item;
 use crate::streams::frames::final_size;
 use crate::streams::life::state::{RecvInput, RecvState};
@@ -45,8 +46,12 @@ pub(crate) fn on_frame(life: &mut Life, frame: &Datagram<'_>, packet: &Bytes) ->
         None => life.ledger.stats.dropped_unheld += 1,
         Some(_) if !life.ledger.fits_here(frame.data.len() as u64) => life.ledger.stats.dropped_large += 1,
         Some(index) => {
-            let (table, pool) = (&mut life.tree.table, &mut life.pool);
-            if life.ledger.keep_stateless(table, pool, index, (frame.data, packet)) {
+            let (room, slices) = ((&mut life.tree.table, &mut life.flow), &mut life.pool.slices);
+            let take = || match frame.data.len() >= SLICE_FROM && slices.take() {
+                true => (packet.slice_ref(frame.data), true),
+                false => (Bytes::copy_from_slice(frame.data), false),
+            };
+            if life.ledger.keep_stateless(room, index, frame.data.len(), take) {
                 life.notify(index, Interest::RecvDatagram);
             }
         }

@@ -10,6 +10,7 @@ use sss_wire::Code;
 use sss_wire::constants::{DATAGRAM_LIFETIME, MAX_MESSAGE, OPEN_COST};
 
 use super::deadlines::Deadlines;
+use super::limits::{Limits, QUEUE_COST};
 use super::mailbox::{Arrived, Debt, Form};
 use super::options::{DatagramOptions, DatagramStats};
 use crate::channel::Outlook;
@@ -20,7 +21,6 @@ use crate::interest::Interest;
 use crate::io::DatagramFate;
 use crate::streams::data::half::SEND_AHEAD;
 use crate::streams::data::pool::Pool;
-use crate::streams::data::recv_buf::SLICE_FROM;
 use crate::streams::events::Events;
 use crate::streams::flow::{Flow, openings};
 use crate::streams::tree::node::Flags;
@@ -30,15 +30,6 @@ use crate::time::Instant;
 
 /// The rate of loss, in parts of 65536, up to which datagrams travel without state (STR-32): 1%.
 const MAX_LOSS: u32 = 655;
-/// Time that packets take to the peer, as long as nothing is known: half of the initial round-trip time (REC-1).
-const INITIAL_ONE_WAY: Duration = Duration::from_millis(166);
-/// Bytes of stateless datagrams, with their costs, that wait on one stream at most.
-const STREAM_QUEUE: usize = 2 << 20;
-/// Bytes of stateless datagrams, with their costs, that wait on all streams of a peer at most.
-const PEER_QUEUE: usize = 4 << 20;
-/// Cost of a datagram of the peer that waits for the application, beside its bytes (STR-37, STR-39).
-const QUEUE_COST: usize = 128;
-
 /// A datagram of this host that is a node of the tree.
 #[derive(Debug)]
 pub(crate) struct Message {
@@ -92,27 +83,6 @@ pub(crate) struct Ledger {
     pub(crate) stats: DatagramStats,
 }
 
-/// Bounds of datagrams.
-#[derive(Debug)]
-struct Limits {
-    /// Largest datagram that the peer takes, once it has said so.
-    peer_max: Option<u64>,
-    /// Largest datagram that this host takes.
-    own_max: u64,
-    /// Bytes beyond what they borrow that all datagram streams of the peer may have.
-    budget: u64,
-    /// Part of it that is used.
-    spent: u64,
-    /// Bytes of stateless datagrams that wait, with their costs, on all streams.
-    stateless: usize,
-    /// The channel's rate of loss, in parts of 65536.
-    loss: u32,
-    /// Time that packets take to the peer.
-    one_way: Duration,
-    /// Bytes that may leave from now on, once that is known.
-    outlook: Option<Outlook>,
-}
-
 /// Returns what a datagram of `size` bytes counts while it waits to be sent.
 fn queue_cost(size: u64) -> u64 {
     size.saturating_add(OPEN_COST)
@@ -125,7 +95,6 @@ fn is_unsettled(sending: &HashMap<u32, Message, FixedState>, table: &Table, key:
 
 impl Ledger {
     pub(crate) fn new(config: &WindowConfig, seed: u64) -> Self {
-        let own_max = config.max_message.min(MAX_MESSAGE);
         Self {
             sending: HashMap::with_hasher(FixedState::with_seed(seed)),
             flying: BTreeSet::new(),
@@ -133,16 +102,7 @@ impl Ledger {
             waiting: KeyQueue::default(),
             grant_due: false,
             deadlines: Deadlines::default(),
-            limits: Limits {
-                peer_max: None,
-                own_max,
-                budget: config.datagram_budget.max(own_max),
-                spent: 0,
-                stateless: 0,
-                loss: 0,
-                one_way: INITIAL_ONE_WAY,
-                outlook: None,
-            },
+            limits: Limits::new(config),
             missed: false,
             next_id: 0,
             stats: DatagramStats::default(),
@@ -381,31 +341,23 @@ fn give_back_room(table: &mut Table, events: &mut Events, index: u32, amount: u6
 
 /// Datagrams of the peer.
 impl Ledger {
-    /// Keeps a datagram that has come without state, if there is room (STR-39). Returns whether it did.
+    /// Finds room for a datagram of `len` bytes that has come without state, if there is some (STR-39), and puts it
+    /// there: `take` gives its bytes, and whether they are a slice of a batch. Returns whether it did.
     pub(crate) fn keep_stateless(
         &mut self,
-        table: &mut Table,
-        pool: &mut Pool,
+        (table, flow): (&mut Table, &mut Flow),
         index: u32,
-        (data, packet): (&[u8], &Bytes),
+        len: usize,
+        take: impl FnOnce() -> (Bytes, bool),
     ) -> bool {
         let mailbox = table[index].extras_mut().mailbox_mut();
-        let cost = data.len().saturating_add(QUEUE_COST);
-        let waiting = (mailbox.stateless + cost, self.limits.stateless + cost);
-        // As much stays free for the streams that have none as waits on this one.
-        if waiting.0 > STREAM_QUEUE.min(PEER_QUEUE.saturating_sub(waiting.1)) {
+        let Some(granted) = self.limits.reserve(mailbox, flow, len) else {
             self.stats.dropped_full += 1;
             return false;
-        }
-        (mailbox.stateless, self.limits.stateless) = waiting;
-        self.stats.received_stateless += 1;
-        let is_slice = data.len() >= SLICE_FROM && pool.slices.take();
-        let bytes = if is_slice {
-            packet.slice_ref(data)
-        } else {
-            Bytes::copy_from_slice(data)
         };
-        let form = Form::Stateless { is_slice };
+        self.stats.received_stateless += 1;
+        let (bytes, is_slice) = take();
+        let form = Form::Stateless { is_slice, granted };
         mailbox.inbox.push_back(Arrived { bytes, form });
         true
     }
@@ -474,17 +426,21 @@ impl Ledger {
     }
 
     /// Takes the first datagram that has arrived on a stream, and what is consumed by that.
-    pub(crate) fn take_arrived(&mut self, table: &mut Table, pool: &mut Pool, index: u32) -> Option<(Bytes, Debt)> {
+    pub(crate) fn take_arrived(
+        &mut self,
+        table: &mut Table,
+        (pool, flow): (&mut Pool, &mut Flow),
+        index: u32,
+    ) -> Option<(Bytes, Debt)> {
         let mailbox = table[index].mailbox()?;
         let Arrived { bytes, form } = mailbox.inbox.pop_front()?;
         let debt = match form {
-            Form::Stateless { is_slice } => {
-                let cost = bytes.len() + QUEUE_COST;
-                mailbox.stateless = mailbox.stateless.saturating_sub(cost);
-                self.limits.stateless = self.limits.stateless.saturating_sub(cost);
+            Form::Stateless { is_slice, granted } => {
                 if is_slice {
                     pool.slices.give_back();
                 }
+                self.limits.release(mailbox, flow, (bytes.len(), granted));
+                self.grant_due |= granted > 0 && !self.waiting.is_empty();
                 Debt::default()
             }
             Form::Stream(debt) => debt,

@@ -9,8 +9,10 @@ use bytes::Bytes;
 pub(crate) struct Mailbox {
     /// Those that have arrived and were not taken.
     pub(crate) inbox: VecDeque<Arrived>,
-    /// Bytes of the stateless ones among them, with their costs.
+    /// Bytes of the stateless ones among them that have room of their own, with their costs.
     pub(crate) stateless: usize,
+    /// The same of those that have room of the budget instead.
+    pub(crate) burst: u64,
     /// Stateless datagrams of this host that were sent, and are not known to have arrived or to be lost.
     pub(crate) flying: u32,
     /// Datagram streams of the peer that have not arrived whole.
@@ -37,8 +39,8 @@ pub(crate) struct Arrived {
 /// Form in which a datagram has come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Form {
-    /// In one packet; whether its bytes are a slice of a batch of packets.
-    Stateless { is_slice: bool },
+    /// In one packet; whether its bytes are a slice of a batch of packets, and what it has of the budget.
+    Stateless { is_slice: bool, granted: u64 },
     /// As a stream.
     Stream(Debt),
 }

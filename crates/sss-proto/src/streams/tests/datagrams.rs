@@ -939,6 +939,7 @@ fn what_is_reset_frees_the_budget_for_the_next() {
 #[test]
 fn what_waits_without_credit_is_bounded() {
     let mut pair = Pair::new();
+    pair.b.life.ledger.set_budget(0);
     let streams: Vec<_> = (0..6).map(|_| pair.stream()).collect();
     let frame = |lsid| Frame::Datagram(Datagram { lsid, data: &[7; 872] });
     for _ in 0..3000 {
@@ -964,6 +965,50 @@ fn what_waits_without_credit_is_bounded() {
             .unwrap();
     }
     assert_eq!(pair.b.datagrams_now(streams[0].1).len(), (2 << 20) / 128);
+}
+
+// spec: STR-39, STR-46
+#[test]
+fn threat_32_bursts_of_what_needs_no_credit_have_what_the_budgets_have_left() {
+    let mut pair = Pair::new();
+    let streams: Vec<_> = (0..2).map(|_| pair.stream()).collect();
+    let frame = |lsid| Frame::Datagram(Datagram { lsid, data: &[7; 872] });
+    // Room for the largest is left.
+    let budget = WindowConfig::default().max_message + 1_000_000;
+    pair.b.life.ledger.set_budget(budget);
+    for lsid in [1, 3] {
+        for _ in 0..4000 {
+            received!(pair.b, [frame(lsid)]);
+        }
+    }
+    // Half of the budget, and then half of the rest.
+    let waiting: Vec<_> = streams.iter().map(|(_, b)| pair.b.datagrams_now(*b).len()).collect();
+    assert_eq!(waiting, [2097 + 500, 1048 + 250]);
+    pair.b.assert_no_datagrams();
+    // A stream has so much of it at most.
+    pair.b.life.ledger.set_budget(64 << 20);
+    for _ in 0..20_000 {
+        received!(pair.b, [frame(1)]);
+    }
+    assert_eq!(pair.b.datagrams_now(streams[0].1).len(), 2097 + (16 << 20) / 1000);
+    pair.b.assert_no_datagrams();
+    // Nothing is left of the host's.
+    let host = HostBudget::default();
+    pair.b.share_budget(host.clone());
+    let windows = host.spent().0;
+    host.spend(WindowConfig::default().per_host_budget);
+    for _ in 0..3000 {
+        received!(pair.b, [frame(1)]);
+    }
+    assert_eq!(pair.b.datagrams_now(streams[0].1).len(), 2097);
+    // What waits is given back with the tree.
+    host.give_back(WindowConfig::default().per_host_budget);
+    for _ in 0..3000 {
+        received!(pair.b, [frame(1)]);
+    }
+    assert_eq!(host.spent().0, windows + 903_000);
+    drop(pair);
+    assert_eq!(host.spent().0, 0);
 }
 
 // spec: STR-37
