@@ -82,30 +82,10 @@ use messages::{incoming, outgoing};
 use report::{delivery, info};
 use tree::ends::{Cause, Ending};
 use tree::index::ROOT;
-use tree::node::{Flags, Node, Opener};
+use tree::node::{Flags, Incoming, Node, Opener};
 
 /// Answers of which a tree keeps something at a time (SVC-6).
 const MAX_ANSWERS: usize = 16;
-
-/// A top-level stream that the peer opened.
-#[derive(Debug)]
-pub(crate) struct Incoming {
-    pub(crate) key: StreamKey,
-    pub(crate) service: Vec<u8>,
-    pub(crate) protocol: Vec<u8>,
-}
-
-impl Incoming {
-    /// A stream by its names.
-    fn of(key: StreamKey, node: &Node) -> Option<Self> {
-        let names = node.names.as_deref()?;
-        Some(Self {
-            key,
-            service: names.service.to_vec(),
-            protocol: names.protocol.to_vec(),
-        })
-    }
-}
 
 /// The streams of one peer.
 #[derive(Debug)]
@@ -219,14 +199,9 @@ impl Streams {
     /// The next top-level stream that the peer opened. It is then to be accepted or refused.
     #[inline]
     pub(crate) fn take_incoming(&mut self) -> Option<Incoming> {
-        while let Some(key) = self.life.incoming.pop_front() {
-            if let Some(index) = self.life.tree.find(key)
-                && let Some(incoming) = Incoming::of(key, &self.life.tree[index])
-            {
-                return Some(incoming);
-            }
-        }
-        None
+        let (incoming, tree) = (&mut self.life.incoming, &self.life.tree);
+        let mut keys = std::iter::from_fn(|| incoming.pop_front());
+        keys.find_map(|key| Incoming::of(key, &tree[tree.find(key)?]))
     }
 
     /// The application takes a stream that [`Self::take_incoming`] gave. Returns whether there still is one to take.
@@ -456,6 +431,7 @@ impl Streams {
         data: &Bytes,
         options: &DatagramOptions,
     ) -> Result<Option<DatagramId>, DatagramError> {
+        let data = (data.len(), || data.clone());
         outgoing::send(&mut self.life, now, parent, data, options)
     }
 
@@ -594,6 +570,28 @@ impl Streams {
 /// Gives back spare memory.
 pub(crate) fn rest(streams: &mut Streams) {
     rest::rest(&mut streams.life);
+}
+
+/// Takes as many of `data` as there is room for, from the front. If something is left on `Ok`, an event follows.
+pub(crate) fn send_datagrams(
+    streams: &mut Streams,
+    now: Instant,
+    parent: StreamKey,
+    data: &mut std::vec::IntoIter<Bytes>,
+    options: &DatagramOptions,
+) -> Result<(), DatagramError> {
+    outgoing::send_all(&mut streams.life, now, parent, data, options)
+}
+
+/// Appends the next datagrams that arrived on a stream, at most `limit`; returns how many. If it is pending, an event
+/// follows.
+pub(crate) fn poll_recv_datagrams(
+    streams: &mut Streams,
+    now: Instant,
+    key: StreamKey,
+    (into, limit): (&mut Vec<Bytes>, usize),
+) -> Poll<Result<usize, ReadError>> {
+    incoming::poll_all(&mut streams.life, now, key, (into, limit))
 }
 
 /// Says whether a channel has not ended.

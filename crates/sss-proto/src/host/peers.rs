@@ -338,6 +338,13 @@ impl Peers {
 
 /// Time.
 impl Peers {
+    /// A peer may want to be called at another moment: it is asked when the host is about to wait.
+    pub(super) fn note_timer(&mut self, id: PeerId) {
+        if self.get(id).is_some() {
+            self.timers.note_change(id.index);
+        }
+    }
+
     /// Returns when [`Self::run_timers`] is to be called.
     pub(super) fn next_timer(&mut self) -> Option<Instant> {
         self.set_stale_timers();

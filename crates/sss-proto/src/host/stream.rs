@@ -10,7 +10,7 @@ use crate::error::{CloseReason, DatagramError, OpenError, ReadError, WriteError}
 use crate::ids::{DatagramId, StreamId, StreamKey};
 use crate::local_host::LocalHost;
 use crate::padding::Padding;
-use crate::streams::{DatagramOptions, ListenMode, ReadOutcome, Streams};
+use crate::streams::{self, DatagramOptions, ListenMode, ReadOutcome, Streams};
 use crate::time::Instant;
 
 /// A stream of a host, to be used: [`Host::stream`](crate::Host::stream) gives it.
@@ -221,10 +221,39 @@ impl Stream<'_> {
         data: &Bytes,
         options: &DatagramOptions,
     ) -> Result<Option<DatagramId>, DatagramError> {
-        let sent = self.with(|streams, key| streams.send_datagram(now, key, data, options));
-        // It may have the next deadline.
-        self.peers.settle(self.local, self.id.peer.index);
-        sent.unwrap_or(Err(DatagramError::Lost(CloseReason::Released)))
+        let sent = self.try_with(DatagramError::Lost, |streams, key| {
+            streams.send_datagram(now, key, data, options)
+        });
+        self.note_deadline(options);
+        sent
+    }
+
+    /// Takes as many of `data` as there is room for, from the front, as [`Self::send_datagram`] would one after the
+    /// other; what it takes is not in `data` any more. If something is left on `Ok`, there is no room for the first of
+    /// that yet, and [`Event::Ready`](crate::Event::Ready) follows.
+    ///
+    /// # Errors
+    /// As [`Self::send_datagram`], because of the first that is left. Those before were taken.
+    pub fn send_datagrams(
+        &mut self,
+        now: Instant,
+        data: &mut std::vec::IntoIter<Bytes>,
+        options: &DatagramOptions,
+    ) -> Result<(), DatagramError> {
+        let sent = self.try_with(DatagramError::Lost, |streams, key| {
+            streams::send_datagrams(streams, now, key, data, options)
+        });
+        self.note_deadline(options);
+        sent
+    }
+
+    /// The next deadline may be another one. One that was asked for may be over before anything is sent; that of others
+    /// is far away, and looked at when the host is about to wait.
+    fn note_deadline(&mut self, options: &DatagramOptions) {
+        match options.deadline {
+            Some(_) => self.peers.settle(self.local, self.id.peer.index),
+            None => self.peers.note_timer(self.id.peer),
+        }
     }
 
     /// The next datagram that arrived on the stream, whole; `None` once the peer has let go of the stream and all that
@@ -235,6 +264,23 @@ impl Stream<'_> {
     /// If the stream was released, or the tree has ended and nothing that had arrived is left.
     pub fn poll_recv_datagram(&mut self, now: Instant) -> Poll<Result<Option<Bytes>, ReadError>> {
         self.poll(ReadError::Lost, |streams, key| streams.poll_recv_datagram(now, key))
+    }
+
+    /// Appends the next datagrams that arrived on the stream to `into`, at most `limit`, and returns how many; 0 where
+    /// [`Self::poll_recv_datagram`] gives `None`, or if `limit` is 0. If it is pending there was none, and the same
+    /// follows as there.
+    ///
+    /// # Errors
+    /// As [`Self::poll_recv_datagram`]. Nothing was appended.
+    pub fn poll_recv_datagrams(
+        &mut self,
+        now: Instant,
+        into: &mut Vec<Bytes>,
+        limit: usize,
+    ) -> Poll<Result<usize, ReadError>> {
+        self.poll(ReadError::Lost, |streams, key| {
+            streams::poll_recv_datagrams(streams, now, key, (into, limit))
+        })
     }
 }
 

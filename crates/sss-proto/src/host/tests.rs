@@ -519,3 +519,42 @@ fn close_on_any_channel_of_a_tree_says_why_the_tree_ended() {
         assert_eq!((net.ends(0).len(), net.ends(1).len()), (1, 1));
     }
 }
+
+#[test]
+fn the_deadline_of_a_datagram_is_a_moment_to_be_called_at() {
+    for many in [false, true] {
+        let mut net = Net::new(2);
+        let stream = net.connect(0, 1);
+        net.poll(0);
+        // Nobody answers yet; HELLO is not repeated so soon. Half of the initial round-trip time before its deadline
+        // (REC-1) it is too late.
+        let (now, time) = (net.now, Duration::from_millis(170));
+        let options = crate::DatagramOptions::default().with(|o| (o.deadline, o.tracked) = (Some(time), true));
+        let data = bytes::Bytes::from_static(b"soon");
+        let sent = match many {
+            true => {
+                let mut all = vec![data].into_iter();
+                let sent = net.host(0).stream(stream).send_datagrams(now, &mut all, &options);
+                sent.map(|()| all.len() == 0)
+            }
+            false => net
+                .host(0)
+                .stream(stream)
+                .send_datagram(now, &data, &options)
+                .map(|id| id.is_some()),
+        };
+        assert_eq!(sent, Ok(true));
+        let mut buf = TransmitBuf::new(1);
+        let at = loop {
+            if let Output::Wake(at) = net.host(0).poll(now, &mut buf) {
+                break at;
+            }
+        };
+        let soon = now + Duration::from_millis(4);
+        assert!(at.is_some_and(|at| at <= soon), "{at:?}");
+        net.now = soon;
+        net.poll(0);
+        let is_fate = |event: &&Event| matches!(event, Event::DatagramSettled(.., crate::DatagramFate::Expired));
+        assert_eq!(net.nodes[0].events.iter().filter(is_fate).count(), 1);
+    }
+}

@@ -7,10 +7,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sss_proto::{DatagramError, DatagramFate, DatagramOptions, Interest, ReadError};
+use sss_proto::{DatagramError, DatagramFate, DatagramOptions, Instant, Interest, ReadError};
 
 use super::stream_ref::StreamRef;
 use crate::driver::wakers::Key;
+use crate::shared::Inner;
 use crate::waiting::{Answer, Place, until};
 
 /// A datagram that is sent when this is awaited.
@@ -128,14 +129,32 @@ impl Future for SendDatagram<'_> {
     }
 }
 
-/// Datagrams that are sent, one after the other, when this is awaited.
+/// Datagrams that are sent, from the first on, when this is awaited: as many [`SendDatagram`]s, for all of which that
+/// have room the host is locked once, and its driver woken once.
 ///
 /// Awaiting it waits until all of them had room in the stream's queue of datagrams (512 KiB); it does not wait until
-/// they are sent. When it is dropped before, each of them is queued as a whole, or not at all, and none after one that
-/// is not: [`Self::left`] says how many those are.
+/// they are sent. Cancel safe: when it is dropped before, each of them is queued as a whole or not at all, and none
+/// after one that is not. To know how many those are, and to go on with them, await it by reference: [`Self::left`] and
+/// [`Self::into_left`] tell. Of none, nothing is done.
 ///
-/// It ends with a [`DatagramError`] as [`SendDatagram`] does: the one for which it ended, and those after it, were not
-/// queued.
+/// It ends with a [`DatagramError`] as [`SendDatagram`] does: the first of those that are left is the one for which it
+/// ended. Awaited again, it tries that one again.
+///
+/// ```
+/// # async fn send(stream: &sss::Stream, frames: Vec<bytes::Bytes>) -> Result<(), sss::DatagramError> {
+/// let mut send = stream.send_datagrams(frames).deadline(std::time::Duration::from_millis(100));
+/// while let Err(error) = (&mut send).await {
+///     let sss::DatagramError::TooLarge { .. } = error else {
+///         return Err(error);
+///     };
+///     // That one is left out.
+///     let mut left = send.into_left();
+///     left.next();
+///     send = stream.send_datagrams(left).deadline(std::time::Duration::from_millis(100));
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "datagrams are sent only when this is awaited"]
 pub struct SendDatagrams<'a> {
     stream: &'a StreamRef,
@@ -172,9 +191,28 @@ impl<'a> SendDatagrams<'a> {
         self
     }
 
+    /// Queues as many as there is room for now, from the first on, and returns how many. May be called again, and this
+    /// may be awaited after it.
+    ///
+    /// # Errors
+    /// As when it is awaited: because of the first that is [left](Self::left); those before are queued.
+    pub fn try_send(&mut self) -> Result<usize, DatagramError> {
+        let Self {
+            stream, left, options, ..
+        } = self;
+        let before = left.len();
+        stream.call(|inner, now| queue(stream, left, options, (inner, now)))?;
+        Ok(before - left.len())
+    }
+
     /// Returns how many are not queued yet.
     pub fn left(&self) -> usize {
         self.left.len()
+    }
+
+    /// Returns those that are not queued yet.
+    pub fn into_left(self) -> std::vec::IntoIter<Bytes> {
+        self.left
     }
 }
 
@@ -200,17 +238,27 @@ impl Future for SendDatagrams<'_> {
         } = self.get_mut();
         let key = Key::Stream(stream.id(), Interest::SendDatagram);
         place.poll(cx, key, |inner, now| {
-            while let Some(data) = left.as_slice().first() {
-                let sent = inner.core.stream(stream.id()).send_datagram(now, data, options);
-                inner.want_driver();
-                if sent?.is_none() {
-                    return Poll::Pending;
-                }
-                left.next();
+            let queued = queue(stream, left, options, (inner, now));
+            match queued.is_ok() && left.len() > 0 {
+                true => Poll::Pending,
+                false => Poll::Ready(queued),
             }
-            Poll::Ready(Ok(()))
         })
     }
+}
+
+/// Queues those for which there is room, from the first on, and keeps the others.
+fn queue(
+    stream: &StreamRef,
+    left: &mut std::vec::IntoIter<Bytes>,
+    options: &DatagramOptions,
+    (inner, now): (&mut Inner, Instant),
+) -> Result<(), DatagramError> {
+    if left.len() == 0 {
+        return Ok(());
+    }
+    inner.want_driver();
+    inner.core.stream(stream.id()).send_datagrams(now, left, options)
 }
 
 /// A [`SendDatagram`] that gives a [`Receipt`] when it is awaited. Cancel safe, as that is.
@@ -274,6 +322,16 @@ pub(crate) async fn recv(stream: &StreamRef) -> Result<Option<Bytes>, ReadError>
     .await
 }
 
+pub(crate) async fn recv_all(stream: &StreamRef, into: &mut Vec<Bytes>, limit: usize) -> Result<usize, ReadError> {
+    let key = Key::Stream(stream.id(), Interest::RecvDatagram);
+    until(stream.shared(), key, |inner, now| {
+        let received = inner.core.stream(stream.id()).poll_recv_datagrams(now, into, limit);
+        inner.want_driver_if_ready();
+        received
+    })
+    .await
+}
+
 /// Implements sending of datagrams for a handle with `stream_ref(&self)`.
 macro_rules! datagram_sending_methods {
     ($handle:ty) => {
@@ -290,7 +348,8 @@ macro_rules! datagram_sending_methods {
             }
 
             /// Sends several messages as [`Self::send_datagram`] would, each of its own, for less than so many calls
-            /// cost. They go when the result is awaited.
+            /// cost. They go when the result is awaited, or tried; it has the options of a single one, but for
+            /// [`tracked`]($crate::SendDatagram::tracked).
             pub fn send_datagrams<D: Into<bytes::Bytes>>(
                 &self,
                 all: impl IntoIterator<Item = D>,
@@ -352,6 +411,46 @@ macro_rules! datagram_receiving_methods {
                 let stream = self.stream_ref();
                 let received = stream.call(|inner, now| {
                     let received = inner.core.stream(stream.id()).poll_recv_datagram(now);
+                    inner.want_driver_if_ready();
+                    received
+                });
+                $crate::TryError::take(received)
+            }
+
+            /// Appends the next datagrams that have arrived whole on the stream to `into`, at most `limit`, and returns
+            /// how many: what [`Self::recv_datagram`] would give one after the other, for less than so many calls
+            /// cost. Waits if there is none, but not for more than one.
+            ///
+            /// 0 where that gives `None`, or if `limit` is 0.
+            ///
+            /// Cancel safe: no datagram is lost, and nothing is appended before this is ready.
+            ///
+            /// # Errors
+            /// As [`Self::recv_datagram`]. Nothing was appended.
+            pub async fn recv_datagrams(
+                &self,
+                into: &mut Vec<bytes::Bytes>,
+                limit: usize,
+            ) -> Result<usize, $crate::ReadError> {
+                $crate::stream::datagram::recv_all(self.stream_ref(), into, limit).await
+            }
+
+            /// As [`Self::recv_datagrams`], without waiting.
+            ///
+            /// # Errors
+            /// [`TryError::Empty`](crate::TryError::Empty) if no datagram is there yet, and more may come; else as
+            /// [`Self::recv_datagrams`].
+            pub fn try_recv_datagrams(
+                &self,
+                into: &mut Vec<bytes::Bytes>,
+                limit: usize,
+            ) -> Result<usize, $crate::TryError<$crate::ReadError>> {
+                let stream = self.stream_ref();
+                let received = stream.call(|inner, now| {
+                    let received = inner
+                        .core
+                        .stream(stream.id())
+                        .poll_recv_datagrams(now, into, limit);
                     inner.want_driver_if_ready();
                     received
                 });

@@ -143,6 +143,133 @@ async fn those_of_many_that_were_queued_are_the_first_ones() {
 }
 
 #[tokio::test]
+async fn many_are_tried_as_far_as_there_is_room_and_the_rest_is_awaited() {
+    let pair = pair().await;
+    let all: Vec<Bytes> = (0..2000_u32).map(|n| n.to_be_bytes().repeat(250).into()).collect();
+    let mut send = pair.ours.send_datagrams(all.clone()).reliable();
+    // The driver of this host runs when this task waits.
+    let queued = send.try_send().unwrap();
+    assert!((300..600).contains(&queued), "{queued} of 1000 bytes in 512 KiB");
+    assert_eq!((send.try_send(), send.left()), (Ok(0), 2000 - queued));
+    let receive = async {
+        let mut received = Vec::new();
+        while received.len() < all.len() {
+            let limit = 1 + received.len() % 100;
+            let before = received.len();
+            let count = pair.theirs.recv_datagrams(&mut received, limit).await.unwrap();
+            assert!((1..=limit).contains(&count) && received.len() == before + count);
+        }
+        received.sort();
+        received
+    };
+    let (sent, received) = within(20, async { tokio::join!(&mut send, receive) }).await;
+    sent.unwrap();
+    assert_eq!(send.left(), 0);
+    assert!(received == all);
+}
+
+#[tokio::test]
+async fn many_that_fit_into_a_packet_come_in_their_order() {
+    let pair = pair().await;
+    let all: Vec<Bytes> = (0..50_u8).map(|n| vec![n; 10].into()).collect();
+    let mut received = Vec::new();
+    assert_eq!(pair.ours.send_datagrams(all.clone()).try_send(), Ok(50));
+    while received.len() < all.len() {
+        let count = within(10, pair.theirs.recv_datagrams(&mut received, 100)).await;
+        assert!(count.unwrap() > 0);
+    }
+    assert_eq!(received, all);
+    assert_eq!(pair.ours.peer().datagram_stats().sent_stateless, 50);
+}
+
+#[tokio::test]
+async fn of_many_one_that_is_too_large_can_be_left_out() {
+    let pair = pair_of(builder(), builder().max_message(5000)).await;
+    let sizes = [10, 6000, 20, 7000, 30];
+    let mut send = pair.ours.send_datagrams(sizes.map(|size| vec![1; size])).reliable();
+    let mut too_large = Vec::new();
+    while let Err(error) = (&mut send).await {
+        let DatagramError::TooLarge { limit: 5000, .. } = error else {
+            panic!("{error}");
+        };
+        // It stays so.
+        assert_eq!(send.try_send(), Err(error));
+        let mut left = send.into_left();
+        too_large.extend(left.next().map(|data| data.len()));
+        send = pair.ours.send_datagrams(left).reliable();
+    }
+    assert_eq!(too_large, [6000, 7000]);
+    let mut sizes = Vec::new();
+    while sizes.len() < 3 {
+        sizes.push(within(10, pair.theirs.recv_datagram()).await.unwrap().unwrap().len());
+    }
+    sizes.sort_unstable();
+    assert_eq!(sizes, [10, 20, 30]);
+}
+
+#[tokio::test]
+async fn of_none_nothing_is_sent_and_nothing_said() {
+    let pair = pair().await;
+    let none = Vec::<Bytes>::new;
+    pair.ours.send_datagrams(none()).await.unwrap();
+    assert_eq!(pair.ours.send_datagrams(none()).try_send(), Ok(0));
+    pair.client.close().await.unwrap();
+    pair.ours.send_datagrams(none()).await.unwrap();
+    let one = pair.ours.send_datagrams(["one"]).await;
+    assert!(matches!(one, Err(DatagramError::Lost(_))), "{one:?}");
+}
+
+#[tokio::test]
+async fn the_end_of_the_channel_ends_the_sending_of_many() {
+    let pair = pair().await;
+    // Nobody takes them.
+    let mut send = pair
+        .ours
+        .send_datagrams(vec![Bytes::from(vec![1; 30_000]); 2000])
+        .reliable();
+    tokio::time::timeout(Duration::from_millis(200), &mut send)
+        .await
+        .unwrap_err();
+    let left = send.left();
+    assert!(left > 0 && left < 2000, "{left}");
+    let close = async { pair.ours.peer().close(7, "enough") };
+    let (sent, ()) = within(10, async { tokio::join!(&mut send, close) }).await;
+    assert!(matches!(sent, Err(DatagramError::Lost(_))), "{sent:?}");
+    let rest = send.into_left().len();
+    assert!(rest > 0 && rest <= left, "{rest} of {left}");
+}
+
+#[tokio::test]
+async fn many_are_received_until_the_peer_lets_go() {
+    let pair = pair().await;
+    let (ours, theirs) = (pair.ours, pair.theirs);
+    let mut into = vec![Bytes::from("before")];
+    assert_eq!(theirs.try_recv_datagrams(&mut into, 10), Err(TryError::Empty));
+    assert_eq!(theirs.recv_datagrams(&mut into, 0).await, Ok(0));
+    let waiting = tokio::time::timeout(Duration::from_millis(20), theirs.recv_datagrams(&mut into, 10));
+    waiting.await.unwrap_err();
+    assert_eq!(into, ["before"], "nothing came");
+    ours.send_datagrams(["a", "b", "c"]).reliable().await.unwrap();
+    drop(ours);
+    let mut received = 0;
+    within(10, async {
+        loop {
+            match theirs.recv_datagrams(&mut into, 2).await.unwrap() {
+                0 => break,
+                count => received += count,
+            }
+        }
+    })
+    .await;
+    into.sort_unstable();
+    assert_eq!(
+        (received, into),
+        (3, ["a", "b", "before", "c"].map(Bytes::from).to_vec())
+    );
+    assert_eq!(theirs.try_recv_datagrams(&mut Vec::new(), 1), Ok(0));
+}
+
+#[tokio::test]
 async fn one_that_is_too_large_names_the_limit() {
     let pair = pair_of(builder(), builder().max_message(5000)).await;
     let (size, limit) = (5001, 5000);

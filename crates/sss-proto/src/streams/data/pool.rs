@@ -10,6 +10,8 @@ use super::send_buf::SendBuf;
 
 /// Unused buffers kept of each kind.
 const KEPT: usize = 128;
+/// The same of those without memory for gathered bytes: about as many as there are small datagrams in a full queue.
+const KEPT_BARE: usize = 512;
 
 /// Buffers of streams that have nothing in them.
 #[derive(Debug, Default)]
@@ -82,9 +84,12 @@ impl Pool {
     pub(crate) fn take_back_send(&mut self, send: &mut SendHalf) {
         self.unsent -= send.unsent();
         if let Some(mut buf) = send.buf.take()
-            && self.send.len() < KEPT
+            && self.send.len() < KEPT_BARE
         {
             buf.clear();
+            if self.send.len() >= KEPT {
+                buf.shrink();
+            }
             self.send.push(buf);
         }
     }

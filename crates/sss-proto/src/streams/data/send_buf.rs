@@ -14,6 +14,8 @@ const GATHER_BELOW: usize = 4096;
 const MAX_CHUNK: usize = 64 << 10;
 /// Gathered bytes become a chunk when they are this many.
 const MAX_TAIL: usize = 32 << 10;
+/// Messages at least this long are not copied.
+const KEPT_FROM: usize = 128;
 /// Capacity that an unused buffer keeps.
 const KEPT_TAIL: usize = 1024;
 const KEPT_MARKS: usize = 64;
@@ -58,6 +60,13 @@ impl SendBuf {
         self.acked.clear();
         self.lost.clear();
         self.base = self.end;
+    }
+
+    /// Gives back the memory of the tail, if it is empty.
+    pub(crate) fn shrink(&mut self) {
+        if self.tail.is_empty() {
+            self.tail = Vec::new();
+        }
     }
 
     /// Position behind the last byte or mark written.
@@ -114,6 +123,15 @@ impl SendBuf {
     /// Appends `bytes` without a copy, unless they are few.
     pub(crate) fn push_bytes(&mut self, bytes: Bytes) {
         if bytes.len() < GATHER_BELOW / 4 {
+            self.push(&bytes);
+        } else {
+            self.push_chunk(bytes);
+        }
+    }
+
+    /// Appends a message that is to be sent as a whole, without a copy, unless that is cheaper.
+    pub(crate) fn push_message(&mut self, bytes: Bytes) {
+        if bytes.len() < KEPT_FROM {
             self.push(&bytes);
         } else {
             self.push_chunk(bytes);

@@ -3,7 +3,7 @@
 //! A datagram without state goes into the mailbox of its stream at once. A datagram stream is put together in its node
 //! first; when all is there it goes into the mailbox as well, and the node only has to tell the sender so.
 
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use sss_wire::Code;
@@ -250,6 +250,36 @@ pub(crate) fn poll(life: &mut Life, now: Instant, key: StreamKey) -> Poll<Result
     life.tree[index].set(Flags::waits_for(Interest::RecvDatagram));
     life.outbox.ask(&mut life.tree.table, index, Item::Await);
     Poll::Pending
+}
+
+/// Appends the next datagrams that arrived on a stream to `into`, at most `limit`, and returns how many; 0 once there
+/// will be none, or if `limit` is 0. If it is pending there was none, and an event follows.
+///
+/// # Errors
+/// As [`poll`]. Nothing was appended.
+pub(crate) fn poll_all(
+    life: &mut Life,
+    now: Instant,
+    key: StreamKey,
+    (into, limit): (&mut Vec<Bytes>, usize),
+) -> Poll<Result<usize, ReadError>> {
+    if limit == 0 {
+        return Poll::Ready(Ok(0));
+    }
+    let Some(first) = ready!(poll(life, now, key))? else {
+        return Poll::Ready(Ok(0));
+    };
+    into.push(first);
+    let mut count = 1;
+    if let Some(index) = life.tree.held(key) {
+        while count < limit
+            && let Some(arrived) = life.take_arrived(index)
+        {
+            into.push(arrived);
+            count += 1;
+        }
+    }
+    Poll::Ready(Ok(count))
 }
 
 /// Credit for as many datagrams as the budget has room for, in order of arrival (STR-38).

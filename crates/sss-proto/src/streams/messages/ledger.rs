@@ -302,6 +302,11 @@ impl Ledger {
         self.unqueue(table, events, index, OPEN_COST);
     }
 
+    /// A datagram of this host that was never announced is about to be no node of the tree any more.
+    pub(crate) fn forget_unannounced(&mut self, index: u32) {
+        self.sending.remove(&index);
+    }
+
     /// So much of a datagram is queued no more.
     pub(crate) fn unqueue(&mut self, table: &mut Table, events: &mut Events, index: u32, amount: u64) {
         if let Some(message) = self.sending.get_mut(&index) {

@@ -26,7 +26,29 @@ use crate::streams::tree::node::{Flags, Node, Opener};
 use crate::time::Instant;
 use crate::token::Token;
 
-/// Takes a datagram to be sent on a stream. On `Ok(None)` there is no room for it yet, and an event follows.
+/// Takes datagrams to be sent on a stream, from the first on, and leaves those for which there is no room yet: then an
+/// event follows.
+///
+/// # Errors
+/// As [`send`], because of the first that is left.
+pub(crate) fn send_all(
+    life: &mut Life,
+    now: Instant,
+    parent: StreamKey,
+    data: &mut std::vec::IntoIter<Bytes>,
+    options: &DatagramOptions,
+) -> Result<(), DatagramError> {
+    while let Some(len) = data.as_slice().first().map(Bytes::len) {
+        let first = (len, || data.next().unwrap_or_default());
+        if send(life, now, parent, first, options)?.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a datagram of `len` bytes to be sent on a stream. On `Ok(None)` there is no room for it yet, and an event
+/// follows.
 ///
 /// # Errors
 /// If it is larger than the peer takes, the stream is gone here or at the peer, or the channel has ended.
@@ -34,7 +56,7 @@ pub(crate) fn send(
     life: &mut Life,
     now: Instant,
     parent: StreamKey,
-    data: &Bytes,
+    (len, data): (usize, impl FnOnce() -> Bytes),
     options: &DatagramOptions,
 ) -> Result<Option<DatagramId>, DatagramError> {
     if let Some(reason) = &life.failed {
@@ -47,7 +69,7 @@ pub(crate) fn send(
     if let Some((code, reason)) = cause::tree_ending(&life.tree.table, parent) {
         return Err(DatagramError::Reset { code, reason });
     }
-    let (size, limit) = (data.len() as u64, life.ledger.max());
+    let (size, limit) = (len as u64, life.ledger.max());
     if !life.ledger.fits_peer(size) {
         return Err(DatagramError::TooLarge { size, limit });
     }
@@ -55,7 +77,7 @@ pub(crate) fn send(
         return Ok(None);
     }
     let id = life.ledger.next_id();
-    let index = insert(life, parent, data);
+    let index = insert(life, parent, data());
     life.ledger.enter(index, id, size, options);
     life.scheduler.set_level(&mut life.tree.table, index, options.priority);
     life.ledger.set_deadline(now, &life.tree.table, index, options);
@@ -67,7 +89,7 @@ pub(crate) fn send(
 }
 
 /// Makes the node of a datagram.
-fn insert(life: &mut Life, parent: u32, data: &Bytes) -> u32 {
+fn insert(life: &mut Life, parent: u32, data: Bytes) -> u32 {
     let depth = life.tree[parent].place.depth.saturating_add(1);
     let mut node = Node::new(parent, depth, Opener::Own, None);
     node.set(Flags::DATAGRAM);
@@ -76,7 +98,7 @@ fn insert(life: &mut Life, parent: u32, data: &Bytes) -> u32 {
     node.status.send = SendState::Finishing;
     let index = life.tree.insert(node).index;
     let send = &mut life.tree[index].send;
-    life.pool.append(send, |buf| buf.push_bytes(data.clone()));
+    life.pool.append(send, |buf| buf.push_message(data));
     index
 }
 
@@ -218,11 +240,23 @@ pub(crate) fn on_landed(life: &mut Life, parent: StreamKey) {
     }
 }
 
-/// Takes a datagram that was never announced out of the tree.
+/// Takes a datagram that was never announced out of the tree. It has nothing that only an announced stream has: no
+/// account with the peer, no window, and nobody who waits for it.
 pub(crate) fn end(life: &mut Life, index: u32) {
-    let node = &mut life.tree[index];
-    node.advance_send(SendInput::AllAcked);
-    life.pool.take_back_send(&mut node.send);
-    life.scheduler.deactivate(&mut life.tree.table, index);
-    life.retire(index);
+    life.tree[index].advance_send(SendInput::AllAcked);
+    if life.has_work() {
+        // A walk may stand at it.
+        life.pool.take_back_send(&mut life.tree[index].send);
+        return life.retire(index);
+    }
+    let parent = life.tree[index].place.parent;
+    life.ledger.forget_unannounced(index);
+    life.flow.openers.forget(life.tree.key(index));
+    life.tree.table.disown(index);
+    life.scheduler.forget(&mut life.tree.table, index);
+    if let Some(mut node) = life.tree.remove(index) {
+        life.pool.take_back_send(&mut node.send);
+    }
+    life.answer_await(parent);
+    life.retire(parent);
 }

@@ -11,8 +11,8 @@ use crate::channel::Outlook;
 use crate::error::{DatagramError, ReadError};
 use crate::ids::DatagramId;
 use crate::interest::Interest;
-use crate::streams::DatagramOptions;
 use crate::streams::flow::budget::HostBudget;
+use crate::streams::{DatagramOptions, poll_recv_datagrams, send_datagrams};
 
 const BEST_EFFORT: DatagramOptions = DatagramOptions {
     reliable: false,
@@ -1170,6 +1170,83 @@ fn only_so_much_is_queued_on_a_stream() {
             .is_some()
     );
     assert_eq!(pair.a.send_datagram(at(0), a, &pattern(10), &RELIABLE), Ok(None));
+}
+
+#[test]
+fn of_many_those_are_taken_that_there_is_room_for_and_the_rest_is_left() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let all: Vec<Bytes> = (0..40).map(|n| vec![n; 30_000].into()).collect();
+    let mut left = all.clone().into_iter();
+    let mut received = Vec::new();
+    while left.len() > 0 {
+        let before = left.len();
+        send_datagrams(&mut pair.a, at(0), a, &mut left, &RELIABLE).unwrap();
+        assert!(left.len() < before && before - left.len() <= 17, "of 512 KiB");
+        let is_told = left.len() == 0;
+        while !is_told && !pair.a.events().contains(&StreamEvent::Ready(a, Interest::SendDatagram)) {
+            assert!(pair.step());
+            received.extend(pair.b.datagrams_now(b));
+        }
+    }
+    while pair.step() {
+        received.extend(pair.b.datagrams_now(b));
+    }
+    received.sort();
+    assert!(received == all, "{}", received.len());
+    send_datagrams(&mut pair.a, at(0), a, &mut left, &RELIABLE).unwrap();
+    assert!(!pair.a.wants());
+}
+
+#[test]
+fn many_are_taken_up_to_one_that_cannot_be_sent() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    pair.a.life.ledger.set_peer_max(100);
+    let mut left = [10, 20, 101, 30].map(pattern).to_vec().into_iter();
+    for _ in 0..2 {
+        let (size, limit) = (101, 100);
+        assert_eq!(
+            send_datagrams(&mut pair.a, at(0), a, &mut left, &BEST_EFFORT),
+            Err(DatagramError::TooLarge { size, limit })
+        );
+        assert_eq!(left.as_slice(), [pattern(101), pattern(30)]);
+    }
+    left.next();
+    send_datagrams(&mut pair.a, at(0), a, &mut left, &BEST_EFFORT).unwrap();
+    while pair.step() {}
+    assert_eq!(pair.b.datagrams_now(b), [10, 20, 30].map(pattern));
+    pair.a.release(a);
+    let mut more = vec![pattern(1)].into_iter();
+    let sent = send_datagrams(&mut pair.a, at(0), a, &mut more, &BEST_EFFORT);
+    assert_eq!((sent, more.len()), (Err(DatagramError::Closed), 1));
+}
+
+#[test]
+fn as_many_are_received_as_are_there_and_wanted() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let mut into = vec![pattern(7)];
+    let mut recv = |streams: &mut Streams, limit| {
+        let received = poll_recv_datagrams(streams, at(0), b, (&mut into, limit));
+        (received, std::mem::take(&mut into).len())
+    };
+    assert_eq!(recv(&mut pair.b, 0), (Poll::Ready(Ok(0)), 1));
+    assert_eq!(recv(&mut pair.b, 3), (Poll::Pending, 0));
+    let mut five = vec![pattern(100); 5].into_iter();
+    send_datagrams(&mut pair.a, at(0), a, &mut five, &BEST_EFFORT).unwrap();
+    while pair.step() {}
+    assert!(pair.b.events().contains(&StreamEvent::Ready(b, Interest::RecvDatagram)));
+    assert_eq!(recv(&mut pair.b, 3), (Poll::Ready(Ok(3)), 3));
+    assert_eq!(recv(&mut pair.b, 3), (Poll::Ready(Ok(2)), 2));
+    assert_eq!(pair.b.life.ledger.stateless(), 0, "nothing waits");
+    assert_eq!(pair.b.events(), [], "nobody waits");
+    assert_eq!(recv(&mut pair.b, 3), (Poll::Pending, 0));
+    pair.a.release(a);
+    while pair.step() {}
+    assert_eq!(recv(&mut pair.b, usize::MAX), (Poll::Ready(Ok(0)), 0));
+    pair.b.release(b);
+    assert_eq!(recv(&mut pair.b, 1), (Poll::Ready(Err(ReadError::Closed)), 0));
 }
 
 // spec: STR-22, STR-32

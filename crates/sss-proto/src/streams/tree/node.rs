@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::ends::{Cause, Direction, Ending};
 use super::extras::Extras;
+use crate::ids::StreamKey;
 use crate::interest::Interest;
 use crate::padding::Padding;
 use crate::streams::data::half::{RecvHalf, SendHalf};
@@ -31,6 +32,26 @@ pub(crate) struct Node {
     pub(crate) recv: RecvHalf,
     pub(crate) account: Option<Box<Account>>,
     pub(crate) extras: Option<Box<Extras>>,
+}
+
+/// A top-level stream that the peer opened.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) key: StreamKey,
+    pub(crate) service: Vec<u8>,
+    pub(crate) protocol: Vec<u8>,
+}
+
+impl Incoming {
+    /// A stream by its names.
+    pub(in crate::streams) fn of(key: StreamKey, node: &Node) -> Option<Self> {
+        let names = node.names.as_deref()?;
+        Some(Self {
+            key,
+            service: names.service.to_vec(),
+            protocol: names.protocol.to_vec(),
+        })
+    }
 }
 
 /// Opener of a stream.
