@@ -42,7 +42,7 @@ impl Transport for S2n {
             (Workload::IdleStreams | Workload::IdleStreams100k, Settings::Default) => {
                 Some("its default stream limit is lower")
             }
-            (Workload::Datagrams, Settings::Default) => Some("its sender stalls with its default queue of 200"),
+            (Workload::Datagrams | Workload::DatagramsMany, Settings::Default) => Some("its sender stalls with its default queue of 200"),
             _ => None,
         }
     }
@@ -111,7 +111,7 @@ fn limits(setup: &Setup) -> Outcome<Limits> {
 
 /// Datagrams are off unless an endpoint asks for them.
 fn datagrams(setup: &Setup) -> Outcome<Option<Datagrams>> {
-    if setup.workload != Workload::Datagrams {
+    if !setup.workload.is_datagrams() {
         return Ok(None);
     }
     let mut builder = Datagrams::builder();

@@ -5,7 +5,7 @@ use tokio::runtime::Handle;
 
 use crate::control::Work;
 use crate::outcome::Outcome;
-use crate::setup::{REQUEST, Setup, Workload};
+use crate::setup::{MANY, REQUEST, Setup, Workload};
 use crate::transport::{Connection, Listener, Stream};
 
 /// Treatment by the server with the streams of its clients.
@@ -17,6 +17,8 @@ enum Service {
     Respond(Bytes),
     /// Counts datagrams.
     Count,
+    /// Counts them, several at a time.
+    CountMany,
     /// Takes one byte, answers with one byte, keeps the stream open.
     Hold,
 }
@@ -26,6 +28,7 @@ impl Service {
         match workload {
             Workload::Bulk | Workload::BulkNatural | Workload::Bulk100 => Self::Sink,
             Workload::Datagrams => Self::Count,
+            Workload::DatagramsMany => Self::CountMany,
             Workload::IdleStreams | Workload::IdleStreams100k => Self::Hold,
             _ => Self::Respond(vec![0x5a; workload.response()].into()),
         }
@@ -49,18 +52,28 @@ pub(crate) async fn run<L: Listener>(mut listener: L, setup: &Setup, work: Work)
 }
 
 async fn streams<C: Connection>(connection: C, service: Service, work: Work) {
-    if matches!(service, Service::Count) {
-        while connection.recv_datagram().await.is_some() {
-            work.add(1);
+    match service {
+        Service::Count => {
+            while connection.recv_datagram().await.is_some() {
+                work.add(1);
+            }
+            return;
         }
-        return;
+        Service::CountMany => {
+            let mut space = Vec::with_capacity(MANY);
+            while let Some(count) = connection.recv_datagrams(&mut space).await {
+                work.add(count as u64);
+            }
+            return;
+        }
+        _ => {}
     }
     let mut held = Vec::new();
     while let Some(mut stream) = connection.accept().await {
         match service.clone() {
             Service::Sink => spawn(sink(stream, work.clone())),
             Service::Respond(response) => spawn(respond(stream, response)),
-            Service::Count => {}
+            Service::Count | Service::CountMany => {}
             Service::Hold => match hold(&mut stream).await {
                 Ok(()) => held.push(stream),
                 Err(failure) => eprintln!("sss-bench serve: {failure}"),

@@ -80,6 +80,8 @@ pub enum Workload {
     Peers10000,
     /// best-effort datagrams of 1000 bytes, from client to server
     Datagrams,
+    /// the same, sent and taken 32 at a time by whoever has a call for that
+    DatagramsMany,
     /// connect, one 100-byte request and response, close; 16 at once, no resumption; X25519 with ML-KEM-768
     Handshake,
     /// the same by X25519 alone
@@ -102,8 +104,8 @@ impl Workload {
 
     /// Returns whether it runs only where it is asked for.
     fn is_of_choice(self) -> bool {
-        use Workload::{Bulk100, Datagrams, Rpc8, Rpc32, Rpc1000};
-        self.peers() > 0 || matches!(self, Bulk100 | Rpc8 | Rpc32 | Rpc1000 | Datagrams)
+        let is_of_many = self.peers() > 0 || self.is_datagrams();
+        is_of_many || matches!(self, Self::Bulk100 | Self::Rpc8 | Self::Rpc32 | Self::Rpc1000)
     }
 
     /// Name on the command line and in reports.
@@ -129,6 +131,12 @@ impl Workload {
     pub fn is_rpc(self) -> bool {
         use Workload::{Rpc1, Rpc8, Rpc10k, Rpc32, Rpc100, Rpc1000};
         matches!(self, Rpc1 | Rpc8 | Rpc32 | Rpc100 | Rpc1000 | Rpc10k)
+    }
+
+    /// Returns whether datagrams are sent.
+    #[must_use]
+    pub fn is_datagrams(self) -> bool {
+        matches!(self, Self::Datagrams | Self::DatagramsMany)
     }
 
     /// Returns whether connections are made and closed all the time.
@@ -170,6 +178,9 @@ impl Workload {
         }
     }
 }
+
+/// Datagrams of a call for many.
+pub(crate) const MANY: usize = 32;
 
 /// Bytes of a request.
 pub const REQUEST: usize = 100;

@@ -82,6 +82,23 @@ pub trait Connection: Send + Sync + 'static {
         async { None }
     }
 
+    /// As [`Self::send_datagram`] for each of them, by one call if the transport has one for that.
+    fn send_datagrams(&self, all: Vec<Bytes>) -> impl Future<Output = Outcome<()>> + Send {
+        async {
+            for data in all {
+                self.send_datagram(data).await?;
+            }
+            Ok(())
+        }
+    }
+
+    /// As [`Self::recv_datagram`] of several, if the transport has a call for that; returns how many. `space` is for
+    /// them, for as long as this takes.
+    fn recv_datagrams(&self, space: &mut Vec<Bytes>) -> impl Future<Output = Option<usize>> + Send {
+        let _ = space;
+        async { self.recv_datagram().await.map(|_| 1) }
+    }
+
     /// Ends the connection.
     fn close(self) -> impl Future<Output = Outcome<()>> + Send;
 }

@@ -20,7 +20,7 @@ use crate::usage::Snapshot;
 pub(crate) async fn run<D: Dialer>(dialer: D, setup: &Setup) -> Outcome<Quantiles> {
     match setup.workload {
         Workload::Bulk | Workload::BulkNatural | Workload::Bulk100 => bulk::run(&dialer, setup).await,
-        Workload::Datagrams => datagrams::run(&dialer, setup).await,
+        workload if workload.is_datagrams() => datagrams::run(&dialer, setup).await,
         workload if workload.is_rpc() => rpc::run(&dialer, setup).await,
         workload if workload.peers() > 0 => peers::run(dialer, setup).await,
         Workload::Handshake | Workload::HandshakeClassical => handshake::run(dialer, setup).await,
@@ -33,7 +33,7 @@ pub(crate) async fn run<D: Dialer>(dialer: D, setup: &Setup) -> Outcome<Quantile
 pub(crate) fn metrics(setup: &Setup, run: &Run) -> Outcome<Vec<Metric>> {
     match setup.workload {
         Workload::Bulk | Workload::BulkNatural | Workload::Bulk100 => bulk::metrics(run),
-        Workload::Datagrams => datagrams::metrics(run),
+        workload if workload.is_datagrams() => datagrams::metrics(run),
         workload if workload.is_rpc() || workload.peers() > 0 => rpc::metrics(run, "requests/s", "request"),
         Workload::Handshake | Workload::HandshakeClassical => rpc::metrics(run, "handshakes/s", "handshake"),
         Workload::IdleChannels => memory::metrics(run, "channel"),

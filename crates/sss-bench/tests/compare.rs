@@ -69,8 +69,8 @@ fn every_workload_runs_over_the_peers() {
 
 #[test]
 fn every_workload_runs_over_libsss() {
-    let workloads =
-        "bulk,bulk-natural,bulk-100,rpc-1,rpc-100,rpc-10k,peers-8,datagrams,handshake,idle-channels,idle-streams";
+    let workloads = "bulk,bulk-natural,bulk-100,rpc-1,rpc-100,rpc-10k,peers-8,datagrams,datagrams-many,handshake,\
+                     idle-channels,idle-streams";
     assert_complete(&compare(&[
         "--only",
         workloads,

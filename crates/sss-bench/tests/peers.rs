@@ -21,7 +21,7 @@ impl Transport for Nothing {
     type Dialer = Nothing;
 
     fn excludes(workload: Workload, settings: Settings) -> Option<&'static str> {
-        (workload == Workload::Datagrams && settings.is_tuned()).then_some("it has none")
+        (workload.is_datagrams() && settings.is_tuned()).then_some("it has none")
     }
 
     async fn listen(setup: &Setup) -> Outcome<(Self, Address)> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::backend::OWN;
 use crate::outcome::Outcome;
-use crate::setup::{Address, MTU, Settings, Setup, Workload};
+use crate::setup::{Address, MANY, MTU, Settings, Setup, Workload};
 use crate::transport::{Connection, Dialer, Listener, Stream, Transport};
 
 pub(super) const SERVICE: &str = "bench";
@@ -185,6 +185,16 @@ impl Connection for SssConnection {
     async fn recv_datagram(&self) -> Option<usize> {
         let received = self.deepest().ok()?.recv_datagram().await;
         received.ok()?.map(|datagram| datagram.len())
+    }
+
+    async fn send_datagrams(&self, all: Vec<Bytes>) -> Outcome<()> {
+        Ok(self.deepest()?.send_datagrams(all).await?)
+    }
+
+    async fn recv_datagrams(&self, space: &mut Vec<Bytes>) -> Option<usize> {
+        space.clear();
+        let received = self.deepest().ok()?.recv_datagrams(space, MANY).await;
+        received.ok().filter(|count| *count > 0)
     }
 
     async fn close(self) -> Outcome<()> {

@@ -108,7 +108,7 @@ impl<L: Layer> Transport for Tcp<L> {
             Workload::BulkNatural => Some("the same as in bulk"),
             Workload::Handshake | Workload::HandshakeClassical if L::EXCHANGES_KEYS => None,
             Workload::Handshake | Workload::HandshakeClassical => Some("it exchanges no keys"),
-            Workload::Datagrams => Some("TCP has no datagrams"),
+            workload if workload.is_datagrams() => Some("TCP has no datagrams"),
             _ => Some("a connection of it carries one stream"),
         }
     }

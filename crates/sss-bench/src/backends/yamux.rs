@@ -41,7 +41,7 @@ impl Transport for Yamux {
                 Some("its default stream limit is lower")
             }
             (Workload::IdleStreams100k, Settings::Tuned) => Some("takes longer than the run may"),
-            (Workload::Datagrams, _) => Some("TCP has no datagrams"),
+            (Workload::Datagrams | Workload::DatagramsMany, _) => Some("TCP has no datagrams"),
             _ => None,
         }
     }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::window::{BEGIN, END, Window};
 use super::{Metric, Run};
 use crate::outcome::Outcome;
-use crate::setup::Setup;
+use crate::setup::{MANY, Setup, Workload};
 use crate::stats::{Latencies, Quantiles};
 use crate::transport::{Connection, Dialer};
 
@@ -24,7 +24,11 @@ pub(super) async fn run<D: Dialer>(dialer: &D, setup: &Setup) -> Outcome<Quantil
     let connection = Arc::new(dialer.dial().await?);
     let window = Window::default();
     let mut workers = JoinSet::new();
-    workers.spawn(send(connection.clone(), window.clone()));
+    let (sender, progress) = (connection.clone(), window.clone());
+    match setup.workload {
+        Workload::DatagramsMany => workers.spawn(send_many(sender, progress)),
+        _ => workers.spawn(send(sender, progress)),
+    };
     let quantiles = window.gather(setup, workers).await?;
     tokio::time::sleep(SETTLING).await;
     window.mark(SETTLED)?;
@@ -38,6 +42,16 @@ async fn send<C: Connection>(connection: Arc<C>, window: Window) -> Outcome<Late
     while window.goes_on() {
         connection.send_datagram(datagram.clone()).await?;
         window.progressed(1);
+    }
+    Ok(Latencies::default())
+}
+
+/// The same, several at a time.
+async fn send_many<C: Connection>(connection: Arc<C>, window: Window) -> Outcome<Latencies> {
+    let datagram = Bytes::from(vec![0xa5; SIZE]);
+    while window.goes_on() {
+        connection.send_datagrams(vec![datagram.clone(); MANY]).await?;
+        window.progressed(MANY as u64);
     }
     Ok(Latencies::default())
 }
