@@ -63,8 +63,10 @@ use transmit::Transmitter;
 
 /// Rounds in one turn of the task, before other tasks get theirs.
 const MAX_ROUNDS: usize = 16;
-/// Segmented sends in one round.
-const MAX_SENDS: usize = 64;
+/// Number of times that the core is polled in one round, about.
+const MAX_POLLS: usize = 64;
+/// Transmissions of the core between two releases of the lock.
+const MAX_GATHERED: usize = 16;
 /// Number of times that the driver yields to the tasks that it woke, as long as they go on calling. On a current-thread
 /// runtime they have all run after the first time; on others they run on other threads meanwhile.
 const MAX_YIELDS: u8 = 32;
@@ -224,6 +226,25 @@ enum Next {
     Stop,
 }
 
+/// Polls the core until what it gives out is no transmission, or enough is gathered. Counts in `polls` how often.
+fn gather(inner: &mut Inner, now: Instant, transmitter: &mut Transmitter, polls: &mut usize) -> Output {
+    let mut left = MAX_GATHERED;
+    loop {
+        *polls += 1;
+        let output = inner.poll(now, transmitter.buf());
+        let Output::Transmit(transmit) = output else {
+            return output;
+        };
+        if !inner.send_through(&transmit, transmitter.buf().filled()) {
+            transmitter.accept(transmit);
+        }
+        left -= 1;
+        if left == 0 || !transmitter.has_room() {
+            return output;
+        }
+    }
+}
+
 /// Output of the core for the driver.
 enum Polled {
     Filled,
@@ -312,23 +333,41 @@ impl Driver {
     }
 
     fn transmit(&mut self, cx: &mut Context<'_>) -> Next {
-        for _ in 0..MAX_SENDS {
-            let sockets = (&mut self.socket, &mut self.intake.further);
-            if self.transmitter.flush(cx, sockets, &mut self.stats).is_pending() {
+        let mut polls = 0;
+        // What the socket did not take the last time.
+        if self.flush(cx).is_pending() {
+            return self.wait_for_socket(cx);
+        }
+        while polls < MAX_POLLS {
+            let polled = self.poll_core(cx, &mut polls);
+            let goes_on = matches!(polled, Polled::Filled | Polled::Notifications);
+            if goes_on && self.transmitter.has_room() {
+                continue;
+            }
+            if self.flush(cx).is_pending() {
                 return self.wait_for_socket(cx);
             }
-            match self.poll_core(cx) {
+            match polled {
                 Polled::Filled | Polled::Notifications => {}
                 Polled::Parked(at) => return self.park(cx, at),
                 Polled::Interrupted => return Next::Yield(Step::Receive),
                 Polled::Stopped => return Next::Stop,
             }
         }
+        if self.flush(cx).is_pending() {
+            return self.wait_for_socket(cx);
+        }
         // More is left to send; but acknowledgements may have arrived.
         Next::Step(Step::Receive)
     }
 
-    fn poll_core(&mut self, cx: &Context<'_>) -> Polled {
+    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let sockets = (&mut self.socket, &mut self.intake.further);
+        self.transmitter.flush(cx, sockets, &mut self.stats)
+    }
+
+    /// Polls the core until there is enough for the socket, or something else. Counts in `polls` how often.
+    fn poll_core(&mut self, cx: &Context<'_>, polls: &mut usize) -> Polled {
         let told = self.watcher.as_ref().filter(|_| self.socket.take_sign());
         if let Some(watcher) = told {
             watcher.note_told();
@@ -344,13 +383,8 @@ impl Driver {
         let polled = self.shared.drive(|inner, now| {
             inner.socket = stats;
             inner.moving.is_due |= is_sign;
-            match inner.poll(now, transmitter.buf()) {
-                Output::Transmit(transmit) => {
-                    if !inner.send_through(&transmit, transmitter.buf().filled()) {
-                        transmitter.accept(transmit);
-                    }
-                    Polled::Filled
-                }
+            match gather(inner, now, transmitter, polls) {
+                Output::Transmit(_) => Polled::Filled,
                 Output::Event(event) => {
                     notifications.take(inner, event);
                     Polled::Notifications

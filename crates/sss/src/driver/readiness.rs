@@ -90,11 +90,11 @@ impl ReadySocket {
         }
     }
 
-    pub(super) fn try_write(&mut self, send: impl FnOnce(UdpSockRef<'_>) -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn try_write<R>(&mut self, send: impl FnOnce(&StdUdpSocket) -> io::Result<R>) -> io::Result<R> {
         let Some(write) = &mut self.write else {
-            return send(self.io().into());
+            return send(self.io());
         };
-        let result = write.fd.try_io(Interest::WRITABLE, |socket| send(socket.into()));
+        let result = write.fd.try_io(Interest::WRITABLE, send);
         write.sends += 1;
         if write.sends == CALM {
             self.write = None;
@@ -165,10 +165,12 @@ mod tests {
     #[tokio::test]
     async fn the_reactor_is_asked_about_writing_only_for_a_while() {
         let (mut ours, theirs) = pair();
-        let send = |_: UdpSockRef<'_>| Ok(());
+        let send = |_: &StdUdpSocket| Ok(());
         ours.try_write(send).unwrap();
         assert!(ours.write.is_none());
-        let full = ours.try_write(|_| Err(io::ErrorKind::WouldBlock.into())).unwrap_err();
+        let full = ours
+            .try_write::<()>(|_| Err(io::ErrorKind::WouldBlock.into()))
+            .unwrap_err();
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
         poll_fn(|cx| ours.poll_writable(cx)).await.unwrap();
         for _ in 1..CALM {

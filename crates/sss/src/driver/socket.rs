@@ -1,4 +1,8 @@
-//! The UDP socket: segmentation and receive offload, ECN and batches through `quinn-udp`.
+//! The UDP socket: segmentation and receive offload, ECN and batches through `quinn-udp`; and [calls](several) that
+//! send to several destinations.
+
+#[cfg_attr(not(target_os = "linux"), path = "socket/several_elsewhere.rs")]
+mod several;
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket as StdUdpSocket};
@@ -21,6 +25,8 @@ use super::path_errors;
 use super::readiness::ReadySocket;
 use crate::error::BuildError;
 use crate::nat64::Translation;
+pub(super) use several::MAX_DATAGRAMS;
+use several::Several;
 
 /// A bound socket that no runtime knows yet.
 pub(crate) struct Bound {
@@ -118,6 +124,7 @@ pub(crate) struct Socket {
     /// Hints of the system about the ways to addresses, of which nobody has taken note of.
     hints: Vec<(SocketAddr, PathHint)>,
     translation: Translation,
+    several: Several,
 }
 
 /// Least time between two signs of a move.
@@ -141,6 +148,7 @@ impl Socket {
             sign: None,
             hints: Vec::new(),
             translation: Translation::default(),
+            several: Several::default(),
             io: ReadySocket::new(bound.io)?,
             state,
         })
@@ -297,6 +305,7 @@ impl Socket {
             // The error was of a datagram sent before, to whomever: this one was not sent.
             result = self.send_once(contents, transmit);
         }
+        self.several.note_alone(result.is_ok());
         if let Err(error) = &result {
             self.note_own_error(transmit, error);
             if self.has_lost_source(transmit, error) {
@@ -343,6 +352,7 @@ impl Socket {
     /// An error on the way out makes `quinn-udp` send without segmentation and ECN from then on; this begins anew.
     fn renew_offload(&mut self) -> io::Result<()> {
         self.state = offload(self.io.io())?;
+        self.several = Several::default();
         Ok(())
     }
 
@@ -358,7 +368,7 @@ impl Socket {
             segment_size: (contents.len() > transmit.segment).then_some(transmit.segment),
             src_ip: transmit.local.map(|ip| to_wire(SocketAddr::new(ip, 0), is_ipv6).ip()),
         };
-        self.io.try_write(|socket| self.state.try_send(socket, &out))
+        self.io.try_write(|socket| self.state.try_send(socket.into(), &out))
     }
 }
 

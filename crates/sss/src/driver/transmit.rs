@@ -1,8 +1,11 @@
 //! From the core to the socket.
 //!
-//! Under the lock the core fills the buffer with datagrams for one segmented send; outside of it they are sent. What
-//! the socket does not take yet stays in the buffer until it does. Errors of sending are losses like any
-//! other, and only counted: the core's loss detection, and its search for the path MTU, deal with them.
+//! Under the lock the core fills the buffer with datagrams for one segmented send; outside of it they are sent. Single
+//! datagrams are put aside first ([`batch`]), for one call that sends to several peers. What the socket does not take
+//! yet stays until it does. Errors of sending are losses like any other, and only counted: the core's loss detection,
+//! and its search for the path MTU, deal with them.
+
+mod batch;
 
 use std::io;
 use std::task::{Context, Poll};
@@ -12,10 +15,13 @@ use sss_proto::{Link, Transmit, TransmitBuf};
 use super::SocketStats;
 use super::further::Further;
 use super::socket::Socket;
+use batch::Batch;
 
 /// The buffer, and what of it waits to be sent.
 pub(crate) struct Transmitter {
     buf: TransmitBuf,
+    /// Single datagrams that were made before what is in the buffer.
+    batch: Batch,
     waiting: Option<Waiting>,
 }
 
@@ -38,6 +44,7 @@ impl Transmitter {
     pub(crate) fn new(socket: &Socket) -> Self {
         Self {
             buf: TransmitBuf::new(socket.max_segments()),
+            batch: Batch::default(),
             waiting: None,
         }
     }
@@ -55,7 +62,14 @@ impl Transmitter {
 
     /// Takes over what the core put into the buffer.
     pub(crate) fn accept(&mut self, transmit: Transmit) {
-        self.waiting = Some(Waiting { transmit, sent: 0 });
+        if !self.batch.take(&transmit, self.buf.filled()) {
+            self.waiting = Some(Waiting { transmit, sent: 0 });
+        }
+    }
+
+    /// Returns whether the core may fill the buffer again before anything is sent.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting.is_none() && self.batch.has_room()
     }
 
     /// Sends what waits. `Pending`: the socket takes no more, and the task of `cx` is woken when it does.
@@ -65,6 +79,12 @@ impl Transmitter {
         (own, further): (&mut Socket, &mut Further),
         stats: &mut SocketStats,
     ) -> Poll<()> {
+        while let Sent::Blocked = self.batch.send(own, stats) {
+            stats.send_blocked += 1;
+            if own.poll_writable(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
         while let Some(waiting) = &mut self.waiting {
             let contents = self.buf.filled();
             let socket = match waiting.transmit.link {
@@ -166,6 +186,26 @@ mod tests {
         let mut one_by_one = Waiting { transmit, sent: 100 };
         assert!(matches!(one_by_one.send(&contents, &mut ours, &mut stats), Sent::Done));
         assert_eq!(lengths(&theirs, 2), [100, 50]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn single_datagrams_wait_for_others_and_leave_before_what_was_made_later() {
+        let (mut ours, theirs, transmit) = pair().await;
+        let mut transmitter = Transmitter::new(&ours);
+        for contents in [&[1; 100][..], &[2; 60], &[3; 250]] {
+            assert!(transmitter.has_room());
+            transmitter.buf().clear();
+            assert!(transmitter.buf().append(contents));
+            transmitter.accept(transmit);
+        }
+        assert!(!transmitter.has_room(), "the buffer is in use");
+        let (mut further, mut stats) = (Further::default(), SocketStats::default());
+        let sent = std::future::poll_fn(|cx| transmitter.flush(cx, (&mut ours, &mut further), &mut stats));
+        sent.await;
+        assert_eq!(lengths(&theirs, 5), [100, 60, 100, 100, 50]);
+        assert_eq!(stats.send_calls, 2);
+        assert!(transmitter.has_room());
     }
 
     #[tokio::test]
