@@ -91,11 +91,12 @@ fn rest_time(channel: &Channel) -> Option<Instant> {
 /// spare memory. Returns whether it was given back.
 pub(crate) fn rest(channel: &mut Channel, now: Instant) -> bool {
     let is_due = rest_time(channel).is_some_and(|at| now >= at);
-    if is_due {
+    let rests = is_due && channel.liveness.begin_rest(now);
+    if rests {
         channel.keys.freeze();
         channel.flight.rest();
     }
-    is_due
+    rests
 }
 
 /// Returns whether a channel rests: the next packet makes what it needs.

@@ -14,6 +14,12 @@ const LONG_ACK: usize = 8;
 /// Time without a packet after which a channel rests: longer than most round trips, and than what a busy sender waits
 /// for, so that a channel in use makes nothing anew.
 const REST: Duration = Duration::from_millis(200);
+/// Number of times that this is doubled, at most: a channel that is used now and then, as those of a host with very
+/// many peers are, comes to rest after pauses longer than its own.
+const MAX_DOUBLINGS: u8 = 3;
+/// A channel that would rest again within so many [ticks](TICK) is used now and then: 2 s.
+const SOON: u16 = 62;
+const TICK: Duration = Duration::from_millis(32);
 
 /// Consequences of a timer for the owner of the channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +47,43 @@ pub(super) struct Liveness {
     pub(super) quiet: u32,
     /// The time when a packet was last sent.
     last_sent: Instant,
+    rest: Rest,
+}
+
+/// Pauses after which a channel rests: twice as long when it was used soon after a rest, as the usual ones when it was
+/// not. Four bytes, since there is one for each channel.
+#[derive(Default)]
+struct Rest {
+    doublings: u8,
+    /// Set if it has rested since the pause was last made longer.
+    has_rested: bool,
+    /// The time of that, in ticks. They begin anew after 35 minutes: a rest may be taken for a late one then.
+    last: u16,
+}
+
+impl Rest {
+    fn after(&self) -> Duration {
+        REST * (1 << self.doublings)
+    }
+
+    /// It is to rest. Returns whether it does, or waits for longer from now on.
+    fn begin(&mut self, now: Instant) -> bool {
+        let ticks = now.as_nanos() / TICK.as_nanos() as u64;
+        let now = (ticks % (1 << u16::BITS)) as u16;
+        let is_soon = now.wrapping_sub(self.last) < SOON;
+        match self.has_rested {
+            true if is_soon && self.doublings < MAX_DOUBLINGS => {
+                self.doublings += 1;
+                self.has_rested = false;
+                return false;
+            }
+            true if !is_soon => self.doublings = 0,
+            _ => {}
+        }
+        self.has_rested = true;
+        self.last = now;
+        true
+    }
 }
 
 impl Liveness {
@@ -51,6 +94,7 @@ impl Liveness {
             close: CloseState::Open,
             timers_run: None,
             quiet: 0,
+            rest: Rest::default(),
         }
     }
 
@@ -73,7 +117,12 @@ impl Liveness {
 
     /// Returns when nothing was sent or heard for so long that what can be made again is given back.
     pub(super) fn rest_time(&self) -> Instant {
-        self.last_sent.max(self.activity.last_received()) + REST
+        self.last_sent.max(self.activity.last_received()) + self.rest.after()
+    }
+
+    /// That time has come. Returns whether it is given back, or kept for longer pauses from now on.
+    pub(super) fn begin_rest(&mut self, now: Instant) -> bool {
+        self.rest.begin(now)
     }
 
     /// The times at which something is due for lack of a sign of life.

@@ -12,7 +12,7 @@ use crate::testing::{ToFrame, frames_of};
 
 const REST: u64 = 200;
 
-/// Both ends, of which nothing was heard for long enough at the time that is returned.
+/// Both ends, of which nothing was heard for long enough, some time before the one that is returned.
 fn resting_pair() -> (End, End, u64) {
     let (mut a, mut b) = warm_pair();
     for ms in 1..=REST {
@@ -26,7 +26,8 @@ fn resting_pair() -> (End, End, u64) {
         end.tick(at(1 + REST));
         assert!(rests(&end.channel));
     }
-    (a, b, 2 + REST)
+    // Used any later than this, it rests as soon as ever.
+    (a, b, 2500)
 }
 
 /// Data goes both ways and is acknowledged.
@@ -68,9 +69,39 @@ fn a_channel_that_rests_goes_on_in_both_directions_and_rests_again() {
             end.tick(at(now + REST));
             assert!(rests(&end.channel));
         }
-        now += REST + 1;
+        // Long enough for the next one to be as soon.
+        now += REST + 2000;
     }
     assert_eq!(a.channel.info().packets_lost + b.channel.info().packets_lost, 0);
+}
+
+/// Returns how often a channel comes to rest that is used so often, every so many ms.
+fn rests_of_one_used_every(pause: u64, times: u64) -> usize {
+    let (mut a, mut b) = warm_pair();
+    let (mut now, mut count) = (10, 0);
+    for _ in 0..times {
+        let packet = a.data(at(now), 10);
+        b.take(at(now), &packet, a.address).unwrap();
+        settle(at(now + 30), &mut a, &mut b);
+        for ms in (now + 40..now + pause).step_by(10) {
+            let rested = rests(&b.channel);
+            b.tick(at(ms));
+            count += usize::from(!rested && rests(&b.channel));
+        }
+        now += pause;
+    }
+    count
+}
+
+#[test]
+fn a_channel_that_is_used_now_and_then_is_kept_ready_and_rests_when_it_is_not_used() {
+    assert_eq!(rests_of_one_used_every(190, 50), 0);
+    assert_eq!(rests_of_one_used_every(300, 50), 1);
+    assert!(rests_of_one_used_every(700, 50) <= 4);
+    // Seldom enough: each time, as soon as ever.
+    assert_eq!(rests_of_one_used_every(2500, 10), 10);
+    // Whatever was learnt, a pause of this length is a rest.
+    assert!(rests_of_one_used_every(1800, 50) > 40);
 }
 
 #[test]

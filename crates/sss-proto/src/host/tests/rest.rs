@@ -14,8 +14,9 @@ fn pair() -> (Net, StreamId, StreamId) {
     (net, first, second)
 }
 
+/// Long enough for channels that were used lately, too.
 fn rest(net: &mut Net) {
-    net.run(SECOND, |_| true);
+    net.run(2 * SECOND, |_| true);
     for n in 0..2 {
         let id = net.peer(n, 1 - n);
         assert!(net.host(n).peers.get_mut(id).unwrap().rests());
