@@ -63,7 +63,7 @@ use sss_wire::{ChannelId, Code, Writer};
 pub(crate) use close::CloseState;
 pub use close::MAX_CLOSING;
 pub(crate) use counters::Counters;
-pub(crate) use due::{rest, rests};
+pub(crate) use due::{may_have_output, rest, rests};
 pub use ecn::EcnState;
 pub(crate) use fate::Fate;
 pub(crate) use flight::{Budget, Flight};

@@ -231,7 +231,7 @@ impl Host {
         }
     }
 
-    /// Lets one peer fill the buffer. It stays ready, behind the others, as long as it does.
+    /// Lets one peer fill the buffer. It stays ready, behind the others, as long as there may be more.
     fn transmit_for(&mut self, now: Instant, index: u32, buf: &mut TransmitBuf) -> Option<Transmit> {
         buf.clear();
         let peer = self.peers.at(index)?;
@@ -239,7 +239,7 @@ impl Host {
         let transmit = peer.transmit(&mut context, buf, &mut self.tokens);
         let has_work = peer.streams().has_work();
         if transmit.is_some() || has_work {
-            self.peers.mark_ready(index);
+            self.peers.mark_if_ready(now, index);
         }
         match transmit {
             Some(transmit) => self.stats.count_sent(buf, transmit.segment),

@@ -138,18 +138,14 @@ impl Streams {
         Ok(())
     }
 
-    /// Takes over what the channel has measured: the round-trip time, the rate of loss in parts of 65536, and how long
-    /// packets take to the peer; and what may leave from now on, if that matters (STR-79).
-    pub(crate) fn set_path(&mut self, rtt: Duration, loss: u32, one_way: Duration, outlook: impl FnOnce() -> Outlook) {
+    /// Takes over what the channel has measured: round trip, loss in parts of 65536, time of a packet to the peer; and
+    /// what may leave, if that matters (STR-79). Returns whether a datagram was abandoned unsent since then (STR-35).
+    pub(crate) fn set_path(&mut self, rtt: Duration, loss: u32, way: Duration, next: impl FnOnce() -> Outlook) -> bool {
         self.life.flow.set_rtt(rtt);
-        self.life.ledger.set_path(loss, one_way);
+        self.life.ledger.set_path(loss, way);
         if self.life.scheduler.has_deadlines() {
-            self.life.ledger.set_outlook(outlook());
+            self.life.ledger.set_outlook(next());
         }
-    }
-
-    /// Returns whether a datagram was abandoned before anything of it was sent, since this was asked last (STR-35).
-    pub(crate) fn take_missed(&mut self) -> bool {
         self.life.ledger.take_missed()
     }
 
@@ -459,14 +455,18 @@ impl Streams {
 
 /// Down and up: packets.
 impl Streams {
-    /// Returns whether there is something to send: control frames, or data with credit. Takes constant time.
-    ///
-    /// It may turn out that what seemed to have credit has none left; then [`Self::fill`] writes nothing, once.
+    /// Returns whether there is something to send: control frames, or data with credit. Takes constant time. If what
+    /// seemed to have credit has none left, [`Self::fill`] writes nothing, once.
     pub(crate) fn wants(&self) -> bool {
         let life = &self.life;
         let wakes = life.flow.openers.is_due() || life.ledger.is_grant_due();
         let is_idle = life.outbox.is_idle() && !life.scheduler.has_active() && !wakes;
         !is_idle && life.failed.is_none() && life.tree.lsids.has_role()
+    }
+
+    /// Returns whether something is to be done for them when the peer's turn to send comes, beside what is written.
+    pub(crate) fn wants_turn(&self) -> bool {
+        self.has_work() || self.life.scheduler.has_deadlines() || self.life.ledger.missed
     }
 
     /// Fills the packet with as much as fits. Returns whether something is left over that did not.

@@ -40,6 +40,14 @@ impl Controller {
         self.kind.name()
     }
 
+    /// Returns whether it takes note of what the application has left to send.
+    pub(super) fn notes_limits(&self) -> bool {
+        match self.kind {
+            Congestion::Cubic => false,
+            Congestion::Bbr => true,
+        }
+    }
+
     pub(super) fn get(&self) -> &dyn Control {
         self.control.as_ref()
     }

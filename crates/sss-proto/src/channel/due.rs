@@ -82,6 +82,16 @@ impl Channel {
     }
 }
 
+/// Returns whether anything but data may be to be sent now, or whether congestion control has to know that nothing is.
+/// To be asked after each packet: it looks at little.
+pub(crate) fn may_have_output(channel: &Channel, now: Instant) -> bool {
+    !channel.is_open()
+        || channel.wants_control(now)
+        || channel.paths.is_moving()
+        || channel.flight.mtu.wanted_probe().is_some()
+        || channel.flight.flow.controller.notes_limits()
+}
+
 /// Returns when what can be made again is given back, if something is there.
 fn rest_time(channel: &Channel) -> Option<Instant> {
     (!rests(channel)).then(|| channel.liveness.rest_time())

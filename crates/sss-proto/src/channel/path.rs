@@ -155,6 +155,11 @@ impl Paths {
         Some(response.data)
     }
 
+    /// Returns whether another address is looked at, or an answer is owed to one.
+    pub(super) fn is_moving(&self) -> bool {
+        self.candidate.is_some() || self.response.is_some()
+    }
+
     /// Returns whether [`Self::take_response`] would give one.
     pub(super) fn has_response(&self) -> bool {
         let current = &self.current.route;

@@ -233,6 +233,17 @@ impl Peers {
         }
     }
 
+    /// The same, after a packet has arrived or was sent. Most leave nothing to send.
+    pub(super) fn mark_if_ready(&mut self, now: Instant, index: u32) {
+        if self
+            .slots
+            .get(index as usize)
+            .is_some_and(|peer| peer.may_transmit(now))
+        {
+            self.ready.insert(index);
+        }
+    }
+
     /// Runs `f` on a peer for the application, and carries the consequences to the host.
     pub(super) fn with<R>(&mut self, local: &mut LocalHost, id: PeerId, f: impl FnOnce(&mut Peer) -> R) -> Option<R> {
         let peer = self.slots.get_mut(id.index as usize).filter(|p| p.id() == id)?;

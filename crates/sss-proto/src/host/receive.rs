@@ -165,7 +165,7 @@ impl Reception<'_> {
         }
         for peer in touched.drain(..) {
             self.peers.settle_but_timer(self.local, peer);
-            self.peers.mark_ready(peer);
+            self.peers.mark_if_ready(self.now, peer);
         }
         self.scratch.opened = opened;
         self.scratch.touched = touched;

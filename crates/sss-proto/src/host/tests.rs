@@ -17,6 +17,7 @@ mod shards;
 mod side_by_side;
 mod strangers;
 mod threats;
+mod turns;
 mod vectors;
 mod waits;
 

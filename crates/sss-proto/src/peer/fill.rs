@@ -4,12 +4,25 @@
 //! 2. a datagram that travels alone (CLOSE, path challenge; on the carrier, MTU probe);
 //! 3. packets of equal length for one segmented send: control frames of the channel, then, on the carrier, the streams.
 
-use crate::channel::{Budget, Channel};
+use super::Peer;
+use super::channels::TreeChannel;
+use crate::channel::{Budget, Channel, may_have_output};
 use crate::io::{Transmit, TransmitBuf};
 use crate::packet::PacketWriter;
 use crate::streams::{Length, Streams};
 use crate::time::Instant;
 use crate::token::Token;
+
+impl Peer {
+    /// Returns whether something may be to be sent now. False after most packets that arrive, and after most that were
+    /// sent: then the peer, of which there may be very many, need not have a turn.
+    pub(crate) fn may_transmit(&self, now: Instant) -> bool {
+        let Self { streams, transport, .. } = self;
+        let may = |channel: &TreeChannel| channel.acceptance.is_some() || may_have_output(&channel.channel, now);
+        let has_data = streams.wants() || streams.wants_turn();
+        has_data || transport.attempts().is_under_way() || transport.channels().iter().any(may)
+    }
+}
 
 /// Returns what one channel has to send; with the frames of `streams` if it carries them.
 pub(super) fn transmit_on(
@@ -30,8 +43,8 @@ pub(super) fn transmit_on(
             return Some(probe);
         }
         let flight = channel.flight();
-        streams.set_path(flight.rtt(), flight.loss(), flight.one_way(), || flight.outlook(now));
-        if streams.take_missed() {
+        let has_missed = streams.set_path(flight.rtt(), flight.loss(), flight.one_way(), || flight.outlook(now));
+        if has_missed {
             channel.ask_if_quiet();
         }
     }

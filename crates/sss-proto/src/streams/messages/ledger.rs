@@ -78,7 +78,7 @@ pub(crate) struct Ledger {
     deadlines: Deadlines,
     limits: Limits,
     /// True if a datagram was abandoned before anything of it was sent.
-    missed: bool,
+    pub(crate) missed: bool,
     next_id: u64,
     pub(crate) stats: DatagramStats,
 }
