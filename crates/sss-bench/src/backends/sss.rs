@@ -50,9 +50,8 @@ impl<C: Choice> Transport for Sss<C> {
     type Listener = SssListener;
     type Dialer = SssDialer<C>;
 
-    fn excludes(workload: Workload, _: Settings) -> Option<&'static str> {
-        let has_threads = matches!(C::DRIVER, DriverMode::Dedicated);
-        (workload.peers() > MOST_THREADS && has_threads).then_some("each client host would have a thread")
+    fn excludes(_: Workload, _: Settings) -> Option<&'static str> {
+        None
     }
 
     async fn listen(setup: &Setup) -> Outcome<(Self::Listener, Address)> {
@@ -69,12 +68,21 @@ impl<C: Choice> Transport for Sss<C> {
     async fn dialer(setup: &Setup, address: &Address) -> Outcome<Self::Dialer> {
         let eid = Eid::from_str(std::str::from_utf8(&address.credential)?)?;
         Ok(SssDialer {
-            host: builder::<C>(setup).build().await?,
+            host: client::<C>(setup).build().await?,
             setup: setup.clone(),
             eid,
             server: address.socket,
             choice: PhantomData,
         })
+    }
+}
+
+/// A client host. Very many have no thread each, whatever the server has.
+fn client<C: Choice>(setup: &Setup) -> HostBuilder {
+    let builder = builder::<C>(setup);
+    match setup.workload.peers() > MOST_THREADS {
+        true => builder.driver(DriverMode::Shared),
+        false => builder,
     }
 }
 
@@ -149,7 +157,7 @@ impl<C: Choice> Dialer for SssDialer<C> {
 
     async fn sibling(&self) -> Outcome<Self> {
         Ok(Self {
-            host: builder::<C>(&self.setup).build().await?,
+            host: client::<C>(&self.setup).build().await?,
             setup: self.setup.clone(),
             eid: self.eid,
             server: self.server,
