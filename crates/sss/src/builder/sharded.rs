@@ -8,7 +8,7 @@ use tokio::runtime;
 
 use super::{DriverMode, HostBuilder, entropy, parse};
 use crate::driver::Start;
-use crate::driver::shards::{self, Member};
+use crate::driver::shards::Member;
 use crate::driver::socket::{self, Bound};
 use crate::error::BuildError;
 use crate::host::Host;
@@ -160,7 +160,7 @@ impl HostBuilder {
 }
 
 #[cfg(target_os = "linux")]
-use shards::bind as bind_shards;
+use crate::driver::shards::bind as bind_shards;
 
 /// Nobody asks for them here.
 #[cfg(not(target_os = "linux"))]
