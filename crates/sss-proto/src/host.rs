@@ -34,7 +34,7 @@ use sss_wire::services::{ProtocolInfo, SERVICE, ServiceInfo};
 use sss_wire::{Code, Eid, long, reach};
 use zeroize::Zeroizing;
 
-pub use seeking::Introduced;
+pub use seeking::{Introduced, begun_with};
 pub use services::Visibility;
 pub use stats::HostStats;
 pub use stream::Stream;

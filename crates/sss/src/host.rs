@@ -199,6 +199,12 @@ impl Host {
         self.peers().into_iter().find(|peer| peer.eid() == *eid)
     }
 
+    /// The time when the tree was begun on which new streams to an EID are opened.
+    pub(crate) fn begun_with(&self, eid: &Eid) -> Option<std::time::Instant> {
+        let begun = self.handle.call(|inner, _| sss_proto::begun_with(&inner.core, eid))?;
+        Some(self.shared().clock().to_std(begun))
+    }
+
     /// Returns what the host has received, sent and dropped.
     pub fn stats(&self) -> HostStats {
         self.handle.call(|inner, _| inner.core.stats())

@@ -56,7 +56,8 @@ impl ShardedHost {
     /// Offers `service`, spoken as `protocol`, to peers, for as long as the servers exist: one of each shard, in the
     /// order of [`Self::shards`]. [`ServerSet::accept`] takes the streams of all of them in one loop. Where each shard
     /// has tasks of its own, offer it there: `host.shards()[n].listen(..)`, or
-    /// [`Host::service`] for one with a description or several protocols.
+    /// [`Host::service`] for one with a description or several protocols. The loop ends as soon as one shard was closed
+    /// or its runtime has ended, though the others go on.
     ///
     /// # Errors
     /// As [`Host::listen`]. Then nothing is offered.
@@ -68,7 +69,8 @@ impl ShardedHost {
     }
 
     /// Opens a stream to a service of a peer that has connected to this host. Such a host begins no channel itself:
-    /// to another peer it fails with [`NegotiationError::Sharded`](crate::NegotiationError::Sharded).
+    /// to another peer it fails with [`NegotiationError::Sharded`](crate::NegotiationError::Sharded). Of several hosts
+    /// with one EID, or processes of it, it is the one that has connected last.
     pub fn connect(&self, eid: Eid, service: &str, protocol: &str) -> Connect {
         self.shard_of(&eid).connect(eid, service, protocol)
     }
@@ -79,16 +81,17 @@ impl ShardedHost {
         ServicesOf::new(self.connect(eid, service, protocol))
     }
 
-    /// The peers with an established channel, by their EIDs.
+    /// The peers with an established channel, by their EIDs. One that was started again may be there twice for a while,
+    /// as what it was before and as what it is.
     pub fn peers(&self) -> Vec<Peer> {
         let mut peers: Vec<Peer> = self.shards.iter().flat_map(Host::peers).collect();
         peers.sort_unstable_by_key(Peer::eid);
         peers
     }
 
-    /// The peer `eid`, if there is an established channel to it.
+    /// The peer `eid`, if there is an established channel to it: on the shard to which it has connected last.
     pub fn peer(&self, eid: &Eid) -> Option<Peer> {
-        self.shards.iter().find_map(|shard| shard.peer(eid))
+        self.shard_of(eid).peer(eid)
     }
 
     /// Returns what all shards together have received, sent and dropped.
@@ -151,10 +154,11 @@ impl ShardedHost {
         &self.shards[0]
     }
 
-    /// The shard that a peer has connected to; any if it has not.
+    /// The shard that a peer has connected to last; any if it has not.
     fn shard_of(&self, eid: &Eid) -> &Host {
-        let has_peer = |shard: &&Host| shard.peer(eid).is_some();
-        self.shards.iter().find(has_peer).unwrap_or_else(|| self.first())
+        let with_peer = self.shards.iter().filter(|shard| shard.peer(eid).is_some());
+        let latest = with_peer.max_by_key(|shard| shard.begun_with(eid));
+        latest.unwrap_or_else(|| self.first())
     }
 }
 

@@ -91,6 +91,12 @@ impl Peers {
         self.by_eid.get(eid).copied()
     }
 
+    /// The time when the tree was begun on which new streams to an EID are opened.
+    pub(super) fn begun_with(&self, eid: &Eid) -> Option<Instant> {
+        let index = usize::try_from(self.by_eid(eid)?).ok()?;
+        self.slots.get(index)?.tree().began()
+    }
+
     /// The networks of peers with a channel.
     pub(super) fn networks(&self) -> &Networks {
         self.nearby.networks()

@@ -22,6 +22,14 @@ pub struct Introduced {
     pub key: Option<Box<[u8; long::KEM_KEY]>>,
 }
 
+/// The time when the tree was begun on which a host opens new streams to an EID. `None` if there is none with it.
+///
+/// Of several shards that share trees with one EID, the latest has its present one: others may be of a process of that
+/// host that is gone (NEG-20).
+pub fn begun_with(host: &Host, eid: &Eid) -> Option<Instant> {
+    host.peers.begun_with(eid)
+}
+
 impl Host {
     /// Greeting that is to travel to the host `eid` by way of a server (RCH-11). `None` if no attempt to reach it is
     /// under way, or it was answered. Answers by routes of better classes than `best` are not taken. `candidates` are

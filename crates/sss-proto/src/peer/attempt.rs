@@ -295,11 +295,11 @@ impl Attempts {
         schedule: Schedule,
     ) -> Result<(), NegotiationError> {
         let host = &mut *context.host;
-        if routes.is_empty() && !host.config.seeks {
-            return Err(NegotiationError::NoAddress);
-        }
         if purpose == Purpose::First && host.config.shard.is_some() {
             return Err(NegotiationError::Sharded);
+        }
+        if routes.is_empty() && !host.config.seeks {
+            return Err(NegotiationError::NoAddress);
         }
         let target = Target {
             eid: *eid,

@@ -40,6 +40,11 @@ impl SharedTree {
         self.id.filter(|_| self.ended.is_none())
     }
 
+    /// The time when its first channel was established, if one was.
+    pub(crate) fn began(&self) -> Option<Instant> {
+        self.id.map(|_| self.began)
+    }
+
     /// The trees that were shared with the same host when this one was begun (NEG-20).
     pub(super) fn others(&self) -> &[TreeId] {
         &self.others

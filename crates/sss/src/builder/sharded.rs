@@ -180,3 +180,39 @@ fn divided(config: &Config, count: u8) -> Config {
     config.hello_threshold = (config.hello_threshold / parts).max(1);
     config
 }
+
+#[cfg(test)]
+mod tests {
+    use sss_proto::{PeerLimits, WindowConfig};
+
+    use super::*;
+
+    #[test]
+    fn each_limit_of_the_whole_host_is_divided_and_none_of_a_peer() {
+        let whole = Config::default();
+        let part = divided(&whole, 4);
+        let (peers, streams, window) = (&whole.peers, &whole.streams, &whole.window);
+        let limits = PeerLimits::default().with(|limits| {
+            limits.trees = peers.trees / 4;
+            limits.trees_per_network = peers.trees_per_network / 4;
+            limits.unheard = peers.unheard / 4;
+        });
+        assert_eq!(part.peers, limits);
+        let (kept, backlog) = (streams.per_host / 4, streams.backlog);
+        let per_peer = streams.per_peer;
+        assert_eq!(
+            (part.streams.per_host, part.streams.per_peer, part.streams.backlog),
+            (kept, per_peer, backlog)
+        );
+        let budget = WindowConfig::default().with(|limits| limits.per_host_budget = window.per_host_budget / 4);
+        assert_eq!(part.window, budget);
+        assert_eq!(part.hello_threshold, whole.hello_threshold / 4);
+        // A shard with none of something would be of no use.
+        let mut few = Config::default();
+        (few.peers.trees, few.peers.trees_per_network, few.hello_threshold) = (2, 2, 2);
+        few.streams.per_host = 2;
+        let part = divided(&few, 128);
+        assert_eq!((part.peers.trees, part.peers.trees_per_network), (1, 1));
+        assert_eq!((part.streams.per_host, part.hello_threshold), (1, 1));
+    }
+}

@@ -242,6 +242,13 @@ impl Drop for Running {
 }
 
 #[cfg(test)]
+impl Flood {
+    pub(super) fn may_share(&self) -> bool {
+        self.may_share
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use quinn_udp::RecvMeta;
     use rustix::net::sockopt::{set_socket_reuseport, socket_reuseport};
@@ -335,6 +342,18 @@ mod tests {
         };
         assert!(!watch(PAUSE, 9_000_000));
         assert!(watch(PAUSE + WINDOW, 99_000_000));
+    }
+
+    #[tokio::test]
+    async fn a_port_that_shards_share_gets_no_second_socket_whatever_comes() {
+        let mut parts = Parts::new();
+        let (mut flood, now) = (Flood::new(false), parts.shared.drive(|_, now| now));
+        for n in 1..10 {
+            let at = now + n * (WINDOW + PAUSE);
+            flood.watch(u64::from(n) * 9_000_000, at, &mut parts.around());
+            assert!(flood.running.is_none());
+        }
+        assert_eq!(parts.stats.greeters, 0);
     }
 
     // Threat 2.

@@ -678,6 +678,17 @@ mod tests {
             (first.staged.len(), stats.handed_over, stats.receive_dropped),
             (3, 2, 1)
         );
+        // What asks for one that is gone is answered.
+        let hello = [0x80, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0];
+        let meta = RecvMeta::default();
+        first.sort(
+            Staged {
+                stride: 13,
+                ..Staged::new(&meta, hello[..].into(), Origin::Slab)
+            },
+            &mut stats,
+        );
+        assert_eq!((first.negotiation.len(), stats.receive_dropped), (1, 1));
         let core = sss_proto::Host::new(
             sss_proto::Config::default(),
             sss_crypto::StaticKey::from_bytes([1; 32]),

@@ -56,15 +56,24 @@ impl Member {
         members.collect()
     }
 
-    /// Number of the shard that a datagram is for, if it is for another one.
+    /// Number of the shard that a datagram is for, if it is for another one. What negotiates with one that is gone is
+    /// for the shard to which it has come: all of an attempt comes to the same.
     pub(super) fn other(&self, datagram: &[u8]) -> Option<u8> {
-        shard_of(datagram, self.group.count, self.group.channel_id_len).filter(|index| *index != self.index)
+        let index = shard_of(datagram, self.group.count, self.group.channel_id_len)?;
+        let is_long = datagram.first().is_some_and(|first| first & 0x80 != 0);
+        (index != self.index && !(is_long && self.is_gone(index))).then_some(index)
     }
 
     /// Hands a datagram over to another shard. False if that takes no more, or is gone.
     pub(super) fn hand_over(&self, index: u8, datagram: Staged) -> bool {
         let inbox = self.group.inboxes.get(usize::from(index));
         inbox.is_some_and(|inbox| inbox.try_send(Handed::Datagram(datagram)).is_ok())
+    }
+
+    /// Returns whether a shard takes nothing any more: it was closed, or its runtime has ended.
+    fn is_gone(&self, index: u8) -> bool {
+        let inbox = self.group.inboxes.get(usize::from(index));
+        inbox.is_none_or(mpsc::Sender::is_closed)
     }
 
     /// Hands a packet that nobody knows over to all other shards. Those that take no more do not hear of it.

@@ -417,6 +417,19 @@ pub(crate) fn ecn_from_wire(ecn: Option<EcnCodepoint>) -> Ecn {
 mod tests {
     use super::*;
 
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_port_that_others_share_is_kept_when_the_address_is_lost() {
+        for is_shared in [true, false] {
+            let bound = bind("127.0.0.1:0".parse().unwrap(), 1 << 16).unwrap();
+            let at = bound.local_addr();
+            let bound = if is_shared { bound.shared() } else { bound };
+            let mut socket = Socket::new(bound).unwrap();
+            socket.pretend_to_be_at(SocketAddr::from(([192, 0, 2, 1], at.port())));
+            assert_eq!(socket.rebind_if_stranded().unwrap(), !is_shared);
+        }
+    }
+
     // spec: CHN-7
     #[tokio::test]
     async fn datagrams_that_come_together_come_with_their_marks() {

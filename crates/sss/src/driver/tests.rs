@@ -112,3 +112,14 @@ async fn threat_37_in_a_copy_of_the_process_nothing_is_sent_and_all_ends() {
         assert_eq!(host.is_closed(), is_copy);
     }
 }
+
+#[tokio::test]
+async fn only_a_host_of_one_shard_may_get_a_second_socket() {
+    let (_host, driver) = idle().await;
+    assert!(driver.intake.flood.may_share());
+    for member in Member::group(2, 4) {
+        let tunnels = Tasks::start(None, &driver.shared).unwrap();
+        let intake = Intake::new(&driver.shared, Further::default(), tunnels, Some(member));
+        assert!(!intake.flood.may_share());
+    }
+}

@@ -124,20 +124,23 @@ async fn streams_survive_their_channel_whichever_shard_has_them() {
     .await;
 }
 
-// The sockets of the others are numbered anew by the kernel when one is closed.
+// The sockets of the others are numbered anew by the kernel when one is closed: of the datagrams for a shard whose
+// number there is no more, it puts each where the addresses say.
 #[tokio::test]
 async fn what_comes_to_the_wrong_shard_is_handed_over() {
     within(60, async {
-        let (server, servers) = sharded(3).await;
+        let (server, servers) = sharded(16).await;
         let _echoing = echo(servers);
         let mut clients = Vec::new();
-        for _ in 0..24 {
+        for _ in 0..40 {
             let client = host().await;
             let mut stream = connect(&client, &server).await;
             asks(&mut stream, 10).await;
             clients.push((client, stream));
         }
-        server.shards()[0].close().await.unwrap();
+        for shard in &server.shards()[..8] {
+            shard.close().await.unwrap();
+        }
         for (client, stream) in &mut clients {
             if server.peer(&client.eid()).is_some() {
                 asks(stream, 10_000).await;
@@ -146,8 +149,8 @@ async fn what_comes_to_the_wrong_shard_is_handed_over() {
             }
         }
         let left = server.peers().len();
-        assert!((1..24).contains(&left), "{left}");
-        let handed = server.shards()[1..]
+        assert!((1..40).contains(&left), "{left}");
+        let handed = server.shards()[8..]
             .iter()
             .map(|shard| shard.socket_stats().handed_over);
         assert!(handed.sum::<u64>() > 0);
@@ -156,6 +159,30 @@ async fn what_comes_to_the_wrong_shard_is_handed_over() {
             0,
             "nobody was told that its channel is gone"
         );
+    })
+    .await;
+}
+
+// An attempt keeps its mark for as long as nobody answers.
+// spec: NEG-42
+#[tokio::test]
+async fn who_asks_for_a_shard_that_is_gone_is_answered_by_another() {
+    within(60, async {
+        let (server, servers) = sharded(8).await;
+        drop(servers);
+        for shard in &server.shards()[..7] {
+            shard.close().await.unwrap();
+        }
+        let mut clients = Vec::new();
+        let offered = server.shards()[7].listen("test", "1").unwrap();
+        let _echoing = echo(ServerSet::from([offered]));
+        for _ in 0..8 {
+            let client = host().await;
+            let mut stream = connect(&client, &server).await;
+            asks(&mut stream, 3000).await;
+            clients.push((client, stream));
+        }
+        assert_eq!(server.shards()[7].peers().len(), 8);
     })
     .await;
 }
@@ -215,6 +242,11 @@ async fn it_talks_to_those_who_have_connected_and_begins_nothing_itself() {
                 matches!(error, Err(ConnectError::Negotiation(NegotiationError::Sharded))),
                 "{error:?}"
             );
+            let error = server.connect(client.eid(), "back", "1").await;
+            assert!(
+                matches!(error, Err(ConnectError::Negotiation(NegotiationError::Sharded))),
+                "wherever it may be: {error:?}"
+            );
             let mut stream = connect(&client, &server).await;
             asks(&mut stream, 10).await;
             let mut there = server.connect(client.eid(), "back", "1").await.unwrap();
@@ -225,6 +257,31 @@ async fn it_talks_to_those_who_have_connected_and_begins_nothing_itself() {
             let services = server.services_of(client.eid()).await.unwrap();
             assert_eq!(services.services[0].name, "back");
         }
+    })
+    .await;
+}
+
+// As where there are no shards: what was there before may be gone.
+// spec: NEG-20, NEG-42
+#[tokio::test]
+async fn of_several_trees_with_one_eid_the_newest_is_used_whichever_shard_has_it() {
+    within(30, async {
+        let (server, servers) = sharded(16).await;
+        let _echoing = echo(servers);
+        let identity = Identity::generate();
+        let mut held = Vec::new();
+        for _ in 0..8 {
+            let client = builder().identity(identity.clone()).build().await.unwrap();
+            let offered = client.listen("back", "1").unwrap();
+            let mut stream = connect(&client, &server).await;
+            asks(&mut stream, 10).await;
+            let mut there = server.connect(identity.eid(), "back", "1").await.unwrap();
+            there.write_all(b"you").await.unwrap();
+            offered.accept().await.unwrap();
+            held.push((client, offered, stream));
+        }
+        assert_eq!(server.peers().len(), 8);
+        assert!(server.peer(&identity.eid()).is_some());
     })
     .await;
 }
@@ -267,7 +324,7 @@ fn each_shard_may_have_a_thread_with_all_that_belongs_to_it() {
         })
         .unzip();
     runtime().block_on(within(30, async {
-        for _ in 0..12 {
+        for _ in 0..40 {
             let client = host().await;
             let mut stream = connect(&client, &server).await;
             asks(&mut stream, 1000).await;
@@ -325,7 +382,7 @@ async fn limits_are_divided_among_the_shards() {
         let servers = server.listen("test", "1").unwrap();
         let _echoing = echo(servers);
         let mut held = Vec::new();
-        for _ in 0..24 {
+        for _ in 0..48 {
             let client = host().await;
             let connecting = client.connect(server.eid(), "test", "1").hint(server.local_addr());
             if let Ok(mut stream) = connecting.await {

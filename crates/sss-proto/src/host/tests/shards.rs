@@ -143,3 +143,62 @@ fn where_there_are_no_shards_all_of_an_attempt_is_random() {
     }
     assert!(firsts.len() > 30);
 }
+
+/// Number of packets that a shard has others look at, of those that come from as many networks, 40 from each.
+fn strays(networks: u8, packet: &[u8]) -> usize {
+    let mut net = net(Config::default(), 1);
+    let address = net.nodes[1].address;
+    let (host, now) = (&mut net.nodes[1].host, net.now);
+    for network in 0..networks {
+        for _ in 0..40 {
+            let mut data = BytesMut::from(packet);
+            let batch = Batch {
+                stride: data.len(),
+                data: &mut data,
+                lent: &mut None,
+                link: Link::Udp(SocketAddr::from(([10, network, 0, 9], 9))),
+                local: None,
+                ecn: Ecn::NotEct,
+            };
+            host.handle(now, Input::Datagrams(batch));
+        }
+    }
+    net.poll(1);
+    assert_eq!(net.nodes[1].address, address);
+    let strays = net.nodes[1].events.drain(..).filter_map(|event| match event {
+        Event::Stray(stray) => Some(stray),
+        _ => None,
+    });
+    strays.filter(|stray| stray == packet).count()
+}
+
+// Nobody gets one packet looked at by all shards as often as he likes.
+// spec: NEG-42, PRT-12
+#[test]
+fn strays_are_shown_to_other_shards_as_often_as_they_are_answered() {
+    let reset = [0x5a; 48];
+    assert_eq!(strays(1, &reset), 10);
+    assert_eq!(strays(1, &reset[..21]), 10);
+    assert_eq!(strays(2, &reset), 20);
+    assert_eq!(strays(200, &reset), 32, "that many wait");
+    assert_eq!(strays(1, &[0x5a; 49]), 0, "no reset is as long");
+}
+
+// spec: NEG-42
+#[test]
+fn questions_of_a_shard_bear_its_mark_where_the_answer_has_it() {
+    for seed in 0..8 {
+        let mut net = net(Config::default(), seed * 16);
+        let address = net.nodes[0].address;
+        for index in 0..COUNT {
+            let there = usize::from(index) + 1;
+            assert!(net.host(there).probe(address.into()));
+            let asked = net.poll(there);
+            let marks: Vec<u8> = asked
+                .iter()
+                .map(|(.., bytes)| Shard::of(bytes[ATTEMPT_AT + 7], COUNT))
+                .collect();
+            assert_eq!(marks, [index]);
+        }
+    }
+}
