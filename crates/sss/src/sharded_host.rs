@@ -154,11 +154,14 @@ impl ShardedHost {
         &self.shards[0]
     }
 
-    /// The shard that a peer has connected to last; any if it has not.
+    /// The shard that has the newest tree with a peer, with a channel at the moment or without; any if none has.
     fn shard_of(&self, eid: &Eid) -> &Host {
-        let with_peer = self.shards.iter().filter(|shard| shard.peer(eid).is_some());
-        let latest = with_peer.max_by_key(|shard| shard.begun_with(eid));
-        latest.unwrap_or_else(|| self.first())
+        let begun = self
+            .shards
+            .iter()
+            .filter_map(|shard| Some((shard.begun_with(eid)?, shard)));
+        let latest = begun.max_by_key(|(at, _)| *at);
+        latest.map_or_else(|| self.first(), |(_, shard)| shard)
     }
 }
 

@@ -69,14 +69,15 @@ impl HostStats {
 
     /// Adds what a greeter has done.
     pub(super) fn add(&mut self, greeter: &GreeterStats) {
-        self.datagrams_received += greeter.datagrams_received;
-        self.bytes_received += greeter.bytes_received;
-        self.datagrams_sent += greeter.datagrams_sent;
-        self.bytes_sent += greeter.bytes_sent;
-        self.greetings_denied += greeter.denied;
-        for (sum, count) in self.dropped.iter_mut().zip(&greeter.dropped) {
-            *sum += count;
-        }
+        self.merge(&Self {
+            datagrams_received: greeter.datagrams_received,
+            bytes_received: greeter.bytes_received,
+            datagrams_sent: greeter.datagrams_sent,
+            bytes_sent: greeter.bytes_sent,
+            greetings_denied: greeter.denied,
+            dropped: greeter.dropped,
+            ..Self::default()
+        });
     }
 
     pub(super) fn count_drop(&mut self, reason: DropReason) {

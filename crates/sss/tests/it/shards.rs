@@ -113,6 +113,14 @@ async fn streams_survive_their_channel_whichever_shard_has_them() {
                 link.changed().await;
             }
         }
+        // Its streams wait, and so may new ones.
+        while !server.peers().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for (client, _, _) in &clients {
+            let opened = server.connect(client.eid(), "back", "1").open();
+            assert!(opened.is_ok(), "{opened:?}");
+        }
         clients.iter().for_each(|(_, relay, _)| relay.cut(false));
         for (_, _, stream) in &mut clients {
             let mut back = [0; 8];
