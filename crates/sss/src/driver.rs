@@ -298,7 +298,7 @@ impl Driver {
             }
             (inner.calls, inner.core.greetings_denied(), now)
         });
-        self.intake.receiver.count(calls);
+        self.intake.receiver.count(now, calls);
         self.intake.receiver.spread(&self.notifications.take_strays());
         let (flood, mut around) = self.flood();
         flood.watch(denied, now, &mut around);
@@ -461,7 +461,7 @@ impl Driver {
 
     /// Wakes those whose time has come. False if there are none.
     fn wake(&mut self) -> bool {
-        let limit = rounds::woken(self.notifications.waiting());
+        let limit = self.intake.receiver.woken(self.notifications.waiting());
         self.notifications.deliver(self.shared.eid(), limit)
     }
 

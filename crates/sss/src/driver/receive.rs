@@ -363,9 +363,14 @@ impl Receiver {
         self.rounds.is_for_one()
     }
 
-    /// Takes note of all calls that the application has made.
-    pub(crate) fn count(&mut self, calls: u64) {
-        self.rounds.count(calls);
+    /// Takes note of all calls that the application has made until `now`.
+    pub(crate) fn count(&mut self, now: Instant, calls: u64) {
+        self.rounds.count(now, calls);
+    }
+
+    /// Number of tasks to wake in this round, of so many that are to be woken.
+    pub(crate) fn woken(&mut self, waiting: usize) -> usize {
+        self.rounds.woken(waiting)
     }
 
     /// Step 1.

@@ -3,7 +3,13 @@
 //! A client that sends a hundred requests at once, to a server that reads all, answers all, and sends then, takes turns
 //! with it: one of the two always waits. In short rounds both work at the same time. Bulk wants long ones, since each
 //! has its price. So what is bounded is what the application has to do in a round: the tasks that are woken, and the
-//! calls that bytes have it make, by what they were in the rounds before.
+//! calls that bytes have it make, by what they were in the rounds before. Where few are woken, [`pairs`] may be better.
+
+mod pairs;
+
+use sss_proto::Instant;
+
+use pairs::Pairs;
 
 /// Tasks that are woken in one round: a quarter of those that are to be, so that a peer answers some while others run;
 /// no fewer than pay for the round, and no more than keep a peer busy.
@@ -19,8 +25,8 @@ const MAX_FED: usize = 512 << 10;
 /// Part that one round has in what is known of all, as a power of two.
 const WEIGHT: u32 = 3;
 
-/// Number of tasks to wake in this round, of so many that are to be woken.
-pub(super) fn woken(waiting: usize) -> usize {
+/// Number of tasks to wake in this round, of so many that are to be woken, if pairs are not better.
+fn woken(waiting: usize) -> usize {
     let [least, most] = WOKEN;
     (waiting / 4).clamp(least, most)
 }
@@ -33,8 +39,10 @@ pub(super) struct Rounds {
     /// Bytes fed since the calls were counted, and in the round before.
     fed: usize,
     fed_before: usize,
-    /// Calls counted so far.
+    /// Calls counted so far, and when.
     calls: u64,
+    counted: Instant,
+    pairs: Pairs,
 }
 
 impl Rounds {
@@ -44,11 +52,15 @@ impl Rounds {
             fed: 0,
             fed_before: 0,
             calls: 0,
+            counted: Instant::from_nanos(0),
+            pairs: Pairs::new(),
         }
     }
 
-    /// Takes note of all calls that the application has made so far.
-    pub(super) fn count(&mut self, calls: u64) {
+    /// Takes note of all calls that the application has made until `now`.
+    pub(super) fn count(&mut self, now: Instant, calls: u64) {
+        self.pairs.count(now, calls);
+        self.counted = now;
         let made = usize::try_from(calls.saturating_sub(self.calls)).unwrap_or(usize::MAX);
         self.calls = calls;
         let led_to_them = std::mem::replace(&mut self.fed_before, std::mem::take(&mut self.fed));
@@ -57,6 +69,12 @@ impl Rounds {
             self.bytes_per_call -= self.bytes_per_call >> WEIGHT;
             self.bytes_per_call += seen >> WEIGHT;
         }
+    }
+
+    /// Number of tasks to wake in this round, of so many that are to be woken.
+    pub(super) fn woken(&mut self, waiting: usize) -> usize {
+        let pair = self.pairs.woken(self.counted, self.calls, waiting);
+        pair.unwrap_or_else(|| woken(waiting))
     }
 
     /// Bytes that may be fed in this round.
@@ -79,13 +97,15 @@ impl Rounds {
 mod tests {
     use super::*;
 
+    const NOW: Instant = Instant::from_nanos(0);
+
     /// Limit after many rounds, where so many bytes lead to one call.
     fn settled(bytes_per_call: usize) -> usize {
         let (mut rounds, mut calls) = (Rounds::new(), 0);
         for _ in 0..100 {
             let fed = rounds.limit();
             rounds.feed(fed);
-            rounds.count(calls);
+            rounds.count(NOW, calls);
             calls += u64::try_from(fed / bytes_per_call).unwrap();
         }
         rounds.limit()
@@ -108,7 +128,7 @@ mod tests {
         for _ in 0..100 {
             rounds.feed(130);
             calls += 5;
-            rounds.count(calls);
+            rounds.count(NOW, calls);
         }
         rounds.feed(140);
         assert!(rounds.is_for_one());
@@ -127,7 +147,7 @@ mod tests {
         assert!(rounds.limit() > MAX_FED * 9 / 10);
         for _ in 0..100 {
             rounds.feed(MAX_FED);
-            rounds.count(0);
+            rounds.count(NOW, 0);
         }
         assert!(rounds.limit() > MAX_FED * 9 / 10);
     }

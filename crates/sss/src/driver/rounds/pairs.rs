@@ -1,0 +1,196 @@
+//! Choice of waking few tasks all at once, or two at a time: whichever gets more done.
+//!
+//! Eight requests that travel together let client and server wait for each other. Two at a time they work at once, for
+//! more packets, which pays where each has a core to itself, and costs where they share one, or where others are in
+//! flight as well. Nothing here can know which it is, so both ways are tried in turn, and their rates compared.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use sss_proto::Instant;
+
+/// Numbers of tasks to wake that are few.
+const FEW: RangeInclusive<usize> = 3..=12;
+/// Tasks of a pair.
+const PAIR: usize = 2;
+/// Time for which one of the ways is looked at.
+const WINDOW: Duration = Duration::from_millis(4);
+/// Time after which a window tells nothing: the driver has slept in it.
+const STALE: Duration = Duration::from_millis(16);
+/// Rounds with few tasks without which a window tells nothing.
+const ENOUGH: u32 = 16;
+/// Windows of which the last is for the way that is not taken.
+const WINDOWS: u8 = 16;
+/// Rates, pairs to all at once, in 256ths: above the second pairs are woken, below the first no more.
+const GAIN: [u64; 2] = [256, 288];
+/// Part that one comparison has in what is known of all, as a power of two.
+const WEIGHT: u32 = 2;
+
+/// Comparison of the two ways.
+#[derive(Debug)]
+pub(super) struct Pairs {
+    /// Rate of pairs to that of all at once, smoothed, in 256ths.
+    gain: u64,
+    /// Set if pairs are the better way so far.
+    is_better: bool,
+    /// Windows since the last that was for the other way.
+    windows: u8,
+    /// Calls a second in the window before.
+    before: Option<u64>,
+    window: Option<Window>,
+}
+
+/// Stretch of time in which one way is taken.
+#[derive(Debug)]
+struct Window {
+    began: Instant,
+    /// Calls of the application until then.
+    calls: u64,
+    /// Rounds in which few tasks were woken.
+    rounds: u32,
+}
+
+impl Window {
+    /// Calls a second, until `now`, when the application has made so many calls. `None`: too little happened.
+    fn rate(&self, now: Instant, calls: u64) -> Option<u64> {
+        let elapsed = now.since(self.began);
+        let nanos = u64::try_from(elapsed.as_nanos()).ok().filter(|_| elapsed < STALE)?;
+        let made = calls.saturating_sub(self.calls);
+        let tells = self.rounds >= ENOUGH && made > 0;
+        tells.then(|| made.saturating_mul(1_000_000_000) / nanos.max(1))
+    }
+}
+
+impl Pairs {
+    pub(super) fn new() -> Self {
+        Self {
+            gain: 256,
+            is_better: false,
+            windows: 0,
+            before: None,
+            window: None,
+        }
+    }
+
+    /// Takes note of the calls that the application has made until `now`.
+    pub(super) fn count(&mut self, now: Instant, calls: u64) {
+        let Some(window) = self.window.take_if(|window| now.since(window.began) >= WINDOW) else {
+            return;
+        };
+        let rate = window.rate(now, calls);
+        if self.tries_other() {
+            self.windows = 0;
+            self.compare(rate);
+        } else {
+            // The window before the trial has to tell something.
+            self.windows += u8::from(rate.is_some() || self.windows + 2 < WINDOWS);
+        }
+        self.before = rate;
+    }
+
+    /// Number of tasks to wake together, of so many, if they are few and pairs are to be woken.
+    pub(super) fn woken(&mut self, now: Instant, calls: u64, waiting: usize) -> Option<usize> {
+        if !FEW.contains(&waiting) {
+            return None;
+        }
+        let window = self.window.get_or_insert(Window {
+            began: now,
+            calls,
+            rounds: 0,
+        });
+        window.rounds += 1;
+        (self.is_better != self.tries_other()).then_some(PAIR)
+    }
+
+    /// Returns whether this window is for the way that is not taken.
+    fn tries_other(&self) -> bool {
+        self.windows + 1 == WINDOWS
+    }
+
+    /// Compares the rate of the other way with that of the window before.
+    fn compare(&mut self, tried: Option<u64>) {
+        let (Some(tried), Some(before)) = (tried, self.before) else {
+            return;
+        };
+        let [pairs, all] = if self.is_better {
+            [before, tried]
+        } else {
+            [tried, before]
+        };
+        let seen = (pairs.saturating_mul(256) / all.max(1)).clamp(64, 1024);
+        self.gain = self.gain - (self.gain >> WEIGHT) + (seen >> WEIGHT);
+        let [least, enough] = GAIN;
+        self.is_better = self.gain >= if self.is_better { least } else { enough };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Application that makes so many calls a millisecond with all at once, and with pairs; a round each 50 us.
+    struct Load {
+        pairs: Pairs,
+        now: u64,
+        calls: u64,
+    }
+
+    impl Load {
+        fn new() -> Self {
+            Self {
+                pairs: Pairs::new(),
+                now: 0,
+                calls: 0,
+            }
+        }
+
+        /// Runs for some milliseconds. Returns the part of the rounds in which pairs were woken, in percent.
+        fn run(&mut self, millis: u64, waiting: usize, all: u64, pairs: u64) -> u64 {
+            let (rounds, mut with_pairs) = (millis * 20, 0);
+            for _ in 0..rounds {
+                let now = Instant::from_nanos(self.now);
+                self.pairs.count(now, self.calls);
+                let is_pair = self.pairs.woken(now, self.calls, waiting).is_some();
+                with_pairs += u64::from(is_pair);
+                self.calls += if is_pair { pairs } else { all };
+                self.now += 50_000;
+            }
+            with_pairs * 100 / rounds
+        }
+    }
+
+    #[test]
+    fn pairs_are_woken_where_more_gets_done_with_them() {
+        let mut load = Load::new();
+        load.run(200, 8, 20, 30);
+        assert!(load.run(1000, 8, 20, 30) > 90);
+        load.run(500, 8, 20, 15);
+        assert!(load.run(1000, 8, 20, 15) < 10, "they stop where they cost");
+    }
+
+    #[test]
+    fn all_are_woken_where_pairs_gain_little_or_nothing() {
+        for pairs in [10, 20, 21] {
+            let share = Load::new().run(2000, 8, 20, pairs);
+            assert!((2..10).contains(&share), "{pairs}: {share} % are tried");
+        }
+    }
+
+    #[test]
+    fn one_and_two_and_many_are_no_matter_of_pairs() {
+        for waiting in [0, 1, 2, 13, 100] {
+            assert_eq!(Load::new().run(500, waiting, 20, 40), 0, "{waiting}");
+        }
+    }
+
+    #[test]
+    fn a_driver_that_sleeps_learns_nothing() {
+        let mut load = Load::new();
+        for _ in 0..1000 {
+            load.run(1, 8, 20, 40);
+            load.now += 100_000_000;
+        }
+        assert_eq!(load.pairs.gain, 256);
+        assert!(!load.pairs.is_better);
+    }
+}
