@@ -120,8 +120,7 @@ impl Streams {
         self.life.tree.lsids.set_role(role);
     }
 
-    /// The peer's SETTINGS: what it grants for openings at the root, what of that one stream may borrow, and the
-    /// largest datagram that it takes.
+    /// The peer's SETTINGS: room for openings at the root, what one stream may borrow of it, the largest datagram.
     ///
     /// # Errors
     /// If `root_credit` is too small.
@@ -138,15 +137,18 @@ impl Streams {
         Ok(())
     }
 
-    /// Takes over what the channel has measured: round trip, loss in parts of 65536, time of a packet to the peer; and
-    /// what may leave, if that matters (STR-79). Returns whether a datagram was abandoned unsent since then (STR-35).
+    /// Takes over the channel's round trip, loss in parts of 65536, way to the peer; and what may leave, if it matters
+    /// (STR-79, STR-80). Returns whether a datagram was abandoned unsent since then (STR-35).
     pub(crate) fn set_path(&mut self, rtt: Duration, loss: u32, way: Duration, next: impl FnOnce() -> Outlook) -> bool {
         self.life.flow.set_rtt(rtt);
         self.life.ledger.set_path(loss, way);
-        if self.life.scheduler.has_deadlines() {
-            self.life.ledger.set_outlook(next());
+        let Life { scheduler, ledger, .. } = &mut self.life;
+        if scheduler.has_several() || scheduler.has_deadlines() {
+            let next = next();
+            scheduler.set_round(&next);
+            ledger.set_outlook(next);
         }
-        self.life.ledger.take_missed()
+        ledger.take_missed()
     }
 
     /// The channel has ended: nothing is sent or received any more, and whoever waits is told.

@@ -86,6 +86,11 @@ impl Outlook {
         self.rate.smoothed
     }
 
+    /// Returns how many bytes leave in the time of a burst.
+    pub(crate) fn in_burst_time(&self) -> usize {
+        (self.rate.per_nano() * BURST_TIME.as_nanos() as f64) as usize
+    }
+
     /// Returns how many bytes may leave until `end`: as many as the pace lets out, and no more than the window has room
     /// for. That is what is free of it now, and what becomes free as what is under way is acknowledged in the course of
     /// a round trip; after that the window is no limit.

@@ -7,9 +7,10 @@
 //! are down to the first stream that has rings itself or whose own data alone is to be sent. The chain from the root
 //! down is the *trunk*, and is in no ring.
 //!
-//! An entry may send as long as its deficit is positive; then it gains a quantum and goes to the end. What
-//! is sent is subtracted at every node up to the root. Frames are not cut to fit the deficit, so it may become
-//! negative. An entry that leaves its ring loses what is left of its deficit, and takes along what it owes.
+//! An entry may send as long as its deficit is positive; then it gains a quantum and goes to the end. A quantum is a
+//! packet, or more where a round of all who compete is over in a moment all the same (STR-80). What is sent is
+//! subtracted at every node up to the root. Frames are not cut to fit the deficit, so it may become negative. An entry
+//! that leaves its ring loses what is left of its deficit, and takes along what it owes.
 //!
 //! Datagrams with a deadline have their shares as all others, but the one of a stream and level whose deadline is first
 //! has the turn of whichever comes (STR-78): it is complete sooner, and the others no later.
@@ -24,6 +25,7 @@ mod urgent;
 use super::tree::index::ROOT;
 use super::tree::node::Flags;
 use super::tree::table::Table;
+use crate::channel::Outlook;
 use crate::time::Instant;
 pub(super) use rings::Slot;
 use rings::{Chain, Rings, Who};
@@ -52,6 +54,8 @@ pub(super) struct Scheduler {
     trunk: Option<u32>,
     /// Streams with something to send.
     active: usize,
+    /// Bytes that each may send in a round, if that is more than a packet.
+    share: usize,
     quantum: i32,
 }
 
@@ -62,6 +66,7 @@ impl Default for Scheduler {
             urgent: Urgent::default(),
             trunk: None,
             active: 0,
+            share: 0,
             quantum: MIN_QUANTUM as i32,
         }
     }
@@ -78,9 +83,19 @@ impl Scheduler {
         self.rings.rest();
     }
 
+    /// Returns whether two streams or more have something to send.
+    pub(super) fn has_several(&self) -> bool {
+        self.active > 1
+    }
+
+    /// Lets all who compete send together, in a round, what leaves in the time of a burst; or a packet each.
+    pub(super) fn set_round(&mut self, next: &Outlook) {
+        self.share = next.in_burst_time() / self.active.max(1);
+    }
+
     /// Sets what an entry may send in a round: at least one packet of the present size.
     pub(super) fn set_quantum(&mut self, packet: usize) {
-        self.quantum = packet.clamp(MIN_QUANTUM, MAX_QUANTUM) as i32;
+        self.quantum = packet.max(self.share).clamp(MIN_QUANTUM, MAX_QUANTUM) as i32;
     }
 
     /// A stream has something to send.

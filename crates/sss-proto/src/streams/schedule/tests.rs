@@ -1,6 +1,7 @@
 //! The scheduler against a plain model of what may be chosen and who was served.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -324,6 +325,51 @@ impl Model {
         };
         (0..packets).map(|_| send()).collect()
     }
+}
+
+/// A pace that lets out so many bytes in a millisecond.
+fn leaving(bytes: usize) -> Outlook {
+    // 1.25 windows in a round trip (REC-7).
+    let window = u64::try_from(bytes).unwrap() * 8 + 1;
+    Outlook::of(Instant::from_nanos(0), 0, window, Duration::from_millis(10))
+}
+
+// spec: STR-80
+#[test]
+fn turns_are_long_where_a_round_of_all_is_short() {
+    let mut model = Model::new("long turns".to_owned());
+    let streams = [(); 4].map(|()| model.add(ROOT));
+    for stream in streams {
+        model.scheduler.activate(&mut model.table, stream);
+    }
+    let mut runs = |round: usize, packets: usize| {
+        model.scheduler.set_round(&leaving(round));
+        model.scheduler.set_quantum(MIN_QUANTUM);
+        model.order(4 * packets); // What was left of the turns before.
+        let order = model.order(8 * packets);
+        let lengths: Vec<usize> = order.chunk_by(|a, b| a == b).map(<[u32]>::len).collect();
+        let counts = streams.map(|s| order.iter().filter(|index| **index == s).count());
+        assert!(
+            counts.iter().all(|count| count.abs_diff(2 * packets) <= packets),
+            "{counts:?}"
+        );
+        lengths.into_iter().max().unwrap()
+    };
+    assert_eq!(runs(0, 1), 1);
+    assert_eq!(runs(4 * MIN_QUANTUM, 1), 1, "a packet for each");
+    assert_eq!(runs(40 * MIN_QUANTUM, 10), 10);
+    assert_eq!(runs(4000 * MIN_QUANTUM, 55), MAX_QUANTUM.div_ceil(MIN_QUANTUM));
+    assert_eq!(runs(100, 55), 1, "the link has become slow");
+    // With many, a round takes no longer than with few.
+    let more = [(); 36].map(|()| model.add(ROOT));
+    for stream in more {
+        model.scheduler.activate(&mut model.table, stream);
+    }
+    model.scheduler.set_round(&leaving(40 * MIN_QUANTUM));
+    model.scheduler.set_quantum(MIN_QUANTUM);
+    model.order(40);
+    let order = model.order(40);
+    assert!(order.windows(2).all(|pair| pair[0] != pair[1]), "{order:?}");
 }
 
 // spec: STR-78
