@@ -272,7 +272,7 @@ const MODULES: &[(&str, Layers)] = &[
     (
         "sss-bench",
         &[
-            &["outcome", "setup", "stats", "tree_shape"],
+            &["colours", "outcome", "setup", "stats", "tree_shape"],
             &["link", "process", "tls", "transport", "tuning", "usage"],
             &["control"],
             &["serve", "workloads"],

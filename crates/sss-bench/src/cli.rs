@@ -176,6 +176,10 @@ pub(crate) struct Links {
     /// Write all rounds to FILE as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+
+    /// Draw the rates of the first round over time: alone.svg and shared.svg in DIR.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) charts: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -10,6 +10,7 @@ mod backend;
 mod backends;
 mod child;
 mod cli;
+mod colours;
 mod compare;
 mod control;
 mod link;

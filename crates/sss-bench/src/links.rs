@@ -4,9 +4,11 @@
 //! measurement has a lab of its own, and the kinds take turns.
 
 mod arrivals;
+mod curves;
 mod flow;
 mod report;
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -207,6 +209,29 @@ pub(crate) fn run(options: &Links) -> Outcome<()> {
     println!("{}\n{}", report::alone(&alone), report::both(&both));
     if let Some(path) = &options.json {
         std::fs::write(path, report::json(&alone, &both)?)?;
+    }
+    if let Some(folder) = &options.charts {
+        draw(folder, &alone, &both)?;
+    }
+    Ok(())
+}
+
+/// Draws what was measured in the first round.
+fn draw(folder: &Path, alone: &[Alone], both: &[Both]) -> Outcome<()> {
+    let alone = alone.iter().map(|row| &row.curves);
+    let both = both.iter().map(|row| &row.curves);
+    let pictures = [
+        (
+            "alone.svg",
+            curves::draw("Alone on a link", curves::on_each_link(alone)),
+        ),
+        ("shared.svg", curves::draw("Two on a link", curves::of_each_pair(both))),
+    ];
+    std::fs::create_dir_all(folder)?;
+    for (file, picture) in pictures {
+        if let Some(picture) = picture {
+            std::fs::write(folder.join(file), picture)?;
+        }
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::arrivals::median;
+use super::curves::Curves;
 use super::flow::{Ended, Sort};
 use super::{Case, Seen, WARM};
 use crate::outcome::Outcome;
@@ -31,6 +32,8 @@ pub(super) struct Alone {
     dropped_share: f64,
     /// Median of what small packets waited in the queue, in milliseconds.
     waited: f64,
+    #[serde(skip)]
+    pub(super) curves: Curves,
 }
 
 /// Two that shared a link.
@@ -47,6 +50,8 @@ pub(super) struct Both {
     jain: f64,
     dropped_share: f64,
     waited: f64,
+    #[serde(skip)]
+    pub(super) curves: Curves,
 }
 
 impl Alone {
@@ -67,6 +72,7 @@ impl Alone {
             dropped: seen.dropped,
             dropped_share: percents(seen.dropped, seen.packets),
             waited: seen.waited.as_secs_f64() * 1e3,
+            curves: Curves::of(case, &[sort], seen, end),
         }
     }
 }
@@ -85,6 +91,7 @@ impl Both {
             jain: sum * sum / (rates.len() as f64 * squares).max(1.0),
             dropped_share: percents(seen.dropped, seen.packets),
             waited: seen.waited.as_secs_f64() * 1e3,
+            curves: Curves::of(case, &[first, second], seen, time.end),
         }
     }
 }
@@ -210,6 +217,7 @@ mod tests {
             dropped: 1,
             dropped_share: 0.5,
             waited: 2.0,
+            curves: Curves::default(),
         }
     }
 
