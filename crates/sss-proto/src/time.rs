@@ -1,31 +1,55 @@
 //! The core's time.
 
+use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A moment on the driver's monotonic clock, in nanoseconds since an arbitrary start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(u64);
+/// A moment on the driver's monotonic clock, in nanoseconds since an arbitrary start; the last that there is comes 2^64
+/// \- 2 of them after that, in 584 years.
+///
+/// An `Option` of it takes no more memory than the moment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(
+    /// One more than the nanoseconds.
+    NonZeroU64,
+);
 
 impl Instant {
+    /// The clock's start.
+    const START: Self = Self(NonZeroU64::MIN);
+
     /// The moment `nanos` nanoseconds after the clock's start.
     pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
+        Self(NonZeroU64::MIN.saturating_add(nanos))
     }
 
     /// Nanoseconds since the clock's start.
     pub const fn as_nanos(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// The time from `earlier` to `self`, zero if `earlier` is later.
     pub const fn since(self, earlier: Instant) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+impl Default for Instant {
+    fn default() -> Self {
+        Self::START
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Instant").field(&self.as_nanos()).finish()
     }
 }
 
 impl Add<Duration> for Instant {
     type Output = Instant;
+
     fn add(self, d: Duration) -> Instant {
         let nanos = u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
         Instant(self.0.saturating_add(nanos))
@@ -34,9 +58,10 @@ impl Add<Duration> for Instant {
 
 impl Sub<Duration> for Instant {
     type Output = Instant;
+
     fn sub(self, d: Duration) -> Instant {
         let nanos = u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
-        Instant(self.0.saturating_sub(nanos))
+        NonZeroU64::new(self.0.get().saturating_sub(nanos)).map_or(Self::START, Instant)
     }
 }
 
@@ -72,6 +97,29 @@ impl Earliest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_that_may_not_be_there_takes_no_more_memory() {
+        assert_eq!(size_of::<Option<Instant>>(), size_of::<u64>());
+    }
+
+    #[test]
+    fn moments_end_where_the_clock_does() {
+        let second = Duration::from_secs(1);
+        let first = Instant::default();
+        assert_eq!((first.as_nanos(), format!("{first:?}").as_str()), (0, "Instant(0)"));
+        assert_eq!((first - second, (first + second).as_nanos()), (first, 1_000_000_000));
+        assert_eq!(
+            ((first + second) - second, (first + second).since(first)),
+            (first, second)
+        );
+        let last = Instant::from_nanos(u64::MAX);
+        assert_eq!((last, last.as_nanos()), (first + Duration::MAX, u64::MAX - 1));
+        assert_eq!(
+            (last + second, last.since(first)),
+            (last, Duration::from_nanos(u64::MAX - 1))
+        );
+    }
 
     #[test]
     fn the_earliest_is_one_of_those_that_count() {
