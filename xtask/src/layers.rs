@@ -128,7 +128,7 @@ const MODULES: &[(&str, Layers)] = &[
                 "streams::life::losses",
             ],
             &["streams::flow", "streams::frames::answers"],
-            &["streams::messages::limits"],
+            &["streams::messages::books", "streams::messages::limits"],
             &["streams::messages::ledger"],
             &["streams::life"],
             &[

@@ -16,6 +16,11 @@ impl<T> Rare<T> {
         Self(None)
     }
 
+    /// The value.
+    pub(crate) fn of(value: T) -> Self {
+        Self(Some(Box::new(value)))
+    }
+
     #[inline]
     pub(crate) fn get(&self) -> Option<&T> {
         self.0.as_deref()

@@ -167,7 +167,7 @@ impl Streams {
         if service.len() > usize::from(MAX_NAME) || protocol.len() > usize::from(MAX_NAME) {
             return Err(OpenError::NameTooLong);
         }
-        check(self.life.failed.as_ref())?;
+        check(self.life.failed.as_deref())?;
         let names = self.life.tree.names.get(service.as_bytes(), protocol.as_bytes());
         Ok(self.life.open(Node::new(ROOT, 1, Opener::Own, Some(names))))
     }
@@ -177,7 +177,7 @@ impl Streams {
     /// # Errors
     /// If the channel ended, the parent is gone here or at the peer, or the tree would be too deep.
     pub(crate) fn open_substream(&mut self, parent: StreamKey) -> Result<StreamKey, OpenError> {
-        check(self.life.failed.as_ref())?;
+        check(self.life.failed.as_deref())?;
         let parent = self.life.tree.held(parent).ok_or(OpenError::Gone)?;
         let node = &self.life.tree[parent];
         if node.has(Flags::PEER_GONE) {
@@ -213,7 +213,7 @@ impl Streams {
     /// # Errors
     /// If the channel ended, or the stream is gone.
     pub(crate) fn poll_accept_substream(&mut self, parent: StreamKey) -> Poll<Result<Option<StreamKey>, CloseReason>> {
-        check(self.life.failed.as_ref())?;
+        check(self.life.failed.as_deref())?;
         let parent = self.life.tree.held(parent).ok_or(CloseReason::Released)?;
         while let Some(key) = self.life.tree[parent].extras.as_mut().and_then(|e| e.backlog.pop()) {
             if self.life.accept(key) {
@@ -531,7 +531,7 @@ impl Streams {
 
     /// Counters.
     pub(crate) fn datagram_stats(&self) -> DatagramStats {
-        self.life.ledger.stats
+        self.life.ledger.stats()
     }
 
     /// Returns what is known about a stream; `name` makes names of streams of keys. Of what stops it, only the part

@@ -9,6 +9,7 @@ use sss_wire::Eid;
 
 use crate::config::PeerLimits;
 use crate::network::Network;
+use crate::rare::Rare;
 use crate::streams::NetworkBudget;
 
 /// Trees that are looked at for one that can go, at most.
@@ -33,7 +34,7 @@ pub(super) struct Census {
 #[derive(Debug, Default)]
 struct Queue {
     oldest: Option<(u64, u32)>,
-    others: BTreeMap<u64, u32>,
+    others: Rare<BTreeMap<u64, u32>>,
 }
 
 impl Queue {
@@ -42,20 +43,21 @@ impl Queue {
         if self.oldest.is_none() {
             self.oldest = Some((number, slot));
         } else {
-            self.others.insert(number, slot);
+            self.others.make().insert(number, slot);
         }
     }
 
     fn remove(&mut self, number: u64) {
         if self.oldest.is_some_and(|oldest| oldest.0 == number) {
-            self.oldest = self.others.pop_first();
-        } else {
-            self.others.remove(&number);
+            self.oldest = self.others.get_mut().and_then(BTreeMap::pop_first);
+        } else if let Some(others) = self.others.get_mut() {
+            others.remove(&number);
         }
+        self.others.rest(BTreeMap::is_empty);
     }
 
     fn len(&self) -> usize {
-        usize::from(self.oldest.is_some()) + self.others.len()
+        usize::from(self.oldest.is_some()) + self.others.get().map_or(0, BTreeMap::len)
     }
 
     fn is_empty(&self) -> bool {
@@ -65,7 +67,8 @@ impl Queue {
     /// The slots, that of the oldest tree first.
     fn slots(&self) -> impl DoubleEndedIterator<Item = u32> {
         let oldest = self.oldest.map(|oldest| oldest.1);
-        oldest.into_iter().chain(self.others.values().copied())
+        let others = self.others.get().into_iter().flat_map(BTreeMap::values);
+        oldest.into_iter().chain(others.copied())
     }
 }
 

@@ -11,6 +11,7 @@ use super::names::Name;
 use super::standby::Standby;
 use crate::channel::{self, Channel, Counters, Fate, Path, hand_on};
 use crate::local_host::EndedTree;
+use crate::rare::Rare;
 use crate::role::Role;
 use crate::route::{Route, RouteClass};
 use crate::time::Instant;
@@ -77,7 +78,7 @@ pub(crate) struct TreeChannels {
     /// Times that a channel became the carrier.
     carried: u64,
     /// Counters of the channels that are forgotten.
-    past: Counters,
+    past: Rare<Counters>,
     pub(super) unheard: Vec<Unheard>,
 }
 
@@ -235,7 +236,7 @@ impl TreeChannels {
 
     /// Returns what all channels counted together.
     pub(super) fn counters(&self) -> Counters {
-        let mut sum = self.past;
+        let mut sum = self.past.get().copied().unwrap_or_default();
         for channel in &self.list {
             sum.add(channel.channel.counters());
         }
@@ -402,7 +403,7 @@ impl TreeChannels {
 
     fn forget(&mut self, at: usize) {
         let channel = self.list.remove(at);
-        self.past.add(channel.channel.counters());
+        self.past.make().add(channel.channel.counters());
     }
 
     /// Takes the ends of which the initiators of channels have not heard (NEG-23).

@@ -10,6 +10,7 @@ use super::tree::SharedTree;
 use crate::error::CloseReason;
 use crate::io::LinkStatus;
 use crate::pace::Pace;
+use crate::rare::Rare;
 use crate::role::Role;
 use crate::route::{Route, RouteClass};
 use crate::time::Instant;
@@ -27,6 +28,9 @@ const EMPTY_LINGER: Duration = Duration::from_secs(60);
 /// A carrier through a relay is given this part of [`STALL_GRACE`] (MIG-11).
 const RELAYED_GRACE: u32 = 4;
 
+/// The status of a way that nothing is wrong with.
+static UP: LinkStatus = LinkStatus::Up;
+
 /// Wishes of the host (MIG-10, MIG-14). Zero: never renewed; not kept without a channel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Policy {
@@ -39,7 +43,8 @@ pub(crate) struct Mobility {
     policy: Policy,
     /// Addresses at which the peer may be, the latest first.
     hints: Vec<Route>,
-    status: LinkStatus,
+    /// `None`: up.
+    status: Rare<LinkStatus>,
     /// The tree has ended: the status is the last.
     is_over: bool,
     /// Times that it was up, and then was not.
@@ -65,7 +70,7 @@ impl Mobility {
         Self {
             policy,
             hints: Vec::new(),
-            status: LinkStatus::Up,
+            status: Rare::new(),
             is_over: false,
             outages: 0,
             trouble: None,
@@ -124,7 +129,7 @@ impl Mobility {
 
     /// The state of the way to the peer.
     pub(crate) fn status(&self) -> &LinkStatus {
-        &self.status
+        self.status.get().unwrap_or(&UP)
     }
 
     pub(super) fn outages(&self) -> u64 {
@@ -225,7 +230,7 @@ impl Mobility {
     /// no trouble yet.
     pub(super) fn review_move(&mut self, now: Instant) -> Option<LinkStatus> {
         let is_long = self.trouble.is_some_and(|since| since + STALL_GRACE <= now);
-        if self.has_moved && is_long && self.status == LinkStatus::Up {
+        if self.has_moved && is_long && *self.status() == UP {
             return self.set_status(LinkStatus::Stalled);
         }
         None
@@ -259,16 +264,19 @@ impl Mobility {
 
     /// The tree has ended.
     pub(super) fn on_end(&mut self, reason: CloseReason) {
-        self.status = LinkStatus::Down(reason);
+        self.status = Rare::of(LinkStatus::Down(reason));
         self.is_over = true;
     }
 
     fn set_status(&mut self, status: LinkStatus) -> Option<LinkStatus> {
-        if self.status == status || self.is_over {
+        if *self.status() == status || self.is_over {
             return None;
         }
-        self.outages += u64::from(self.status == LinkStatus::Up);
-        self.status = status.clone();
+        self.outages += u64::from(*self.status() == UP);
+        self.status = match status {
+            LinkStatus::Up => Rare::new(),
+            ref status => Rare::of(status.clone()),
+        };
         Some(status)
     }
 
@@ -374,7 +382,7 @@ impl Mobility {
 
     /// Returns why a tree that lingered to the end is given up.
     pub(super) fn reason_of_silence(&self, now: Instant) -> CloseReason {
-        match &self.status {
+        match self.status() {
             LinkStatus::Down(reason @ CloseReason::PeerRestarted) => reason.clone(),
             _ => CloseReason::Idle(self.trouble.map_or(Duration::ZERO, |since| now.since(since))),
         }

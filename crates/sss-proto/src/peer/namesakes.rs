@@ -5,6 +5,7 @@ use std::time::Duration;
 use sss_wire::constants::STALL_GRACE;
 use sss_wire::params::{OLD, Process};
 
+use crate::rare::Rare;
 use crate::route::Route;
 use crate::time::Instant;
 
@@ -28,12 +29,18 @@ pub(super) enum Answerer {
 /// Knowledge of who the peer of a tree is, where it was, and who has answered in its place since it is looked for.
 #[derive(Default)]
 pub(super) struct Namesakes {
-    /// Routes of channels that the tree has had, the latest last.
-    homes: Vec<Route>,
     /// The latest time at which it is known to have been there, of channels that are gone.
     was_there: Instant,
     /// The name of its process, if it has told that.
     peer: Option<[u8; 8]>,
+    places: Rare<Places>,
+}
+
+/// Routes at which the peer was, or somebody else has answered.
+#[derive(Default)]
+struct Places {
+    /// Routes of channels that the tree has had, the latest last.
+    homes: Vec<Route>,
     /// Routes at whose ends nobody knows the tree.
     met: Vec<Route>,
     /// The time when the first of them was met who may be the peer.
@@ -48,7 +55,7 @@ impl Namesakes {
 
     /// Notes where a channel of the tree has led, and when the peer was there.
     pub(super) fn note_home(&mut self, route: Route, was_there: Instant) {
-        remember(&mut self.homes, route);
+        remember(&mut self.places.make().homes, route);
         self.was_there = self.was_there.max(was_there);
     }
 
@@ -69,36 +76,40 @@ impl Namesakes {
 
     /// Returns whether a channel of the tree that is gone has led there.
     pub(super) fn is_home(&self, route: &Route) -> bool {
-        self.homes.contains(route)
+        self.places.get().is_some_and(|places| places.homes.contains(route))
     }
 
     /// Returns whether it is known where a channel has led that is gone.
     pub(super) fn knows_home(&self) -> bool {
-        !self.homes.is_empty()
+        self.places.get().is_some_and(|places| !places.homes.is_empty())
     }
 
     /// Notes that somebody has answered there who does not know the tree.
     pub(super) fn meet(&mut self, now: Instant, route: Route, who: Answerer) {
-        remember(&mut self.met, route);
+        let places = self.places.make();
+        remember(&mut places.met, route);
         if who != Answerer::Namesake {
-            self.since.get_or_insert(now);
+            places.since.get_or_insert(now);
         }
     }
 
     /// Returns whether somebody is there who does not know the tree.
     pub(super) fn are_at(&self, route: &Route) -> bool {
-        self.met.contains(route)
+        self.places.get().is_some_and(|places| places.met.contains(route))
     }
 
     /// Returns when it is to be believed that the peer has lost the tree.
     pub(super) fn believed_at(&self) -> Option<Instant> {
-        Some(self.since? + BELIEVED)
+        Some(self.places.get()?.since? + BELIEVED)
     }
 
     /// Forgets whom it has met: the peer was found, or is looked for from somewhere else.
     pub(super) fn part(&mut self) {
-        self.met = Vec::new();
-        self.since = None;
+        if let Some(places) = self.places.get_mut() {
+            places.met = Vec::new();
+            places.since = None;
+        }
+        self.places.rest(|places| places.homes.is_empty());
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) struct SharedTree {
     began: Instant,
     /// The peer is known to know it (MIG-11).
     is_confirmed: bool,
-    ended: Option<CloseReason>,
+    ended: Option<Box<CloseReason>>,
     /// Trees shared with the same host that were there when this one was begun (NEG-20).
     others: Vec<TreeId>,
 }
@@ -68,7 +68,7 @@ impl SharedTree {
 
     /// Returns why it has ended, if it has.
     pub(crate) fn close_reason(&self) -> Option<&CloseReason> {
-        self.ended.as_ref()
+        self.ended.as_deref()
     }
 
     /// A channel of the tree is established. Returns whether it is the first.
@@ -89,7 +89,7 @@ impl SharedTree {
     /// Ends the tree. To be called once.
     pub(super) fn end(&mut self, reason: CloseReason) {
         debug_assert!(self.ended.is_none());
-        self.ended = Some(reason);
+        self.ended = Some(Box::new(reason));
     }
 
     /// Returns when this host may ask for another channel of the tree at the earliest (MIG-11). `None`: there is no

@@ -65,7 +65,7 @@ pub(super) struct Life {
     /// Streams that say what happens to their children.
     modes: usize,
     /// The reason for the end of the channel.
-    pub(super) failed: Option<CloseReason>,
+    pub(super) failed: Option<Box<CloseReason>>,
 }
 
 /// Beginnings.
@@ -581,7 +581,7 @@ impl Life {
         if self.failed.is_some() {
             return;
         }
-        self.failed = Some(reason.clone());
+        self.failed = Some(Box::new(reason.clone()));
         self.outbox.clear();
         self.flow.end();
         self.walks.clear();

@@ -3,12 +3,13 @@
 //! - [`outgoing`]: what the application sends is a node of the tree, a child of its stream, until it has gone out
 //!   without state or is settled as a stream;
 //! - [`incoming`]: what arrives, in either form, waits in the [`mailbox`] of its stream;
-//! - [`ledger`]: what is known of all of them; [`limits`]: what bounds them; [`options`]: what can be asked for, and is
-//!   counted; [`deadlines`]: when those that were not delivered are given up.
+//! - [`ledger`]: what is known of all of them; [`books`]: its entries; [`limits`]: what bounds them; [`options`]: what
+//!   can be asked for, and is counted; [`deadlines`]: when those that were not delivered are given up.
 //!
 //! A datagram stream is a stream like any other for everything that is not said here: INIT, data, FIN, RESET, STOP,
 //! CREDIT. Each frame that has something else to say of one is sent here at its door.
 
+mod books;
 mod deadlines;
 pub(super) mod incoming;
 pub(super) mod ledger;

@@ -39,7 +39,7 @@ pub(super) fn poll_read(
     if let Some(error) = cause::read_error(&life.tree.table, index) {
         return Poll::Ready(Err(error));
     }
-    match &life.failed {
+    match life.failed.as_deref() {
         _ if is_over => Poll::Ready(Ok(ReadOutcome::End)),
         Some(reason) => Poll::Ready(Err(ReadError::Lost(reason.clone()))),
         None => {

@@ -81,6 +81,7 @@ impl Scheduler {
     /// Gives back spare memory.
     pub(super) fn rest(&mut self) {
         self.rings.rest();
+        self.urgent.rest();
     }
 
     /// Returns whether two streams or more have something to send.

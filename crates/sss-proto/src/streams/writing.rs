@@ -116,7 +116,7 @@ pub(crate) fn finish(life: &mut Life, key: StreamKey) -> Result<(), WriteError> 
 
 /// The slot of a stream to which the application may write.
 fn writable(life: &Life, key: StreamKey) -> Result<u32, WriteError> {
-    if let Some(reason) = &life.failed {
+    if let Some(reason) = life.failed.as_deref() {
         return Err(WriteError::Lost(reason.clone()));
     }
     let index = life.tree.held(key).ok_or(WriteError::Closed)?;

@@ -5,6 +5,7 @@ use sss_wire::Code;
 
 use super::*;
 use crate::ids::ListenerId;
+use crate::peer::Peer;
 
 /// Two hosts, of which the first has a stream to the second, and the second's end of it.
 fn pair() -> (Net, StreamId, StreamId) {
@@ -50,6 +51,12 @@ fn converse(net: &mut Net, ends: [StreamId; 2]) {
     for (n, end) in ends.into_iter().enumerate() {
         assert_eq!(&heard(net, n, end)[..], b"and on");
     }
+}
+
+#[test]
+fn a_peer_is_small() {
+    // Beside this: its channels, the nodes of its streams, and what only some peers ever need.
+    assert!(size_of::<Peer>() <= 1480, "{}", size_of::<Peer>());
 }
 
 #[test]

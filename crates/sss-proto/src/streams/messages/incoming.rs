@@ -43,8 +43,8 @@ pub(crate) fn on_frame(life: &mut Life, frame: &Datagram<'_>, packet: &Bytes) ->
     };
     let is_taken = |node: &Node| takes_datagrams(node) && !node.has(Flags::PEER_RELEASED);
     match index.filter(|i| is_taken(&life.tree[*i])) {
-        None => life.ledger.stats.dropped_unheld += 1,
-        Some(_) if !life.ledger.fits_here(frame.data.len() as u64) => life.ledger.stats.dropped_large += 1,
+        None => life.ledger.stats_mut().dropped_unheld += 1,
+        Some(_) if !life.ledger.fits_here(frame.data.len() as u64) => life.ledger.stats_mut().dropped_large += 1,
         Some(index) => {
             let (room, slices) = ((&mut life.tree.table, &mut life.flow), &mut life.pool.slices);
             let take = || match frame.data.len() >= SLICE_FROM && slices.take() {
@@ -238,7 +238,7 @@ pub(crate) fn poll(life: &mut Life, now: Instant, key: StreamKey) -> Poll<Result
     if let Some(arrived) = life.take_arrived(index) {
         return Poll::Ready(Ok(Some(arrived)));
     }
-    if let Some(reason) = &life.failed {
+    if let Some(reason) = life.failed.as_deref() {
         return Poll::Ready(Err(ReadError::Lost(reason.clone())));
     }
     if let Some(error) = cause::arrival_error(&life.tree.table, index) {

@@ -1,6 +1,5 @@
 //! Ledger of the datagrams of all streams of a tree: what each counts, and when that is settled.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +8,7 @@ use hashbrown::HashMap;
 use sss_wire::Code;
 use sss_wire::constants::{DATAGRAM_LIFETIME, MAX_MESSAGE, OPEN_COST};
 
-use super::deadlines::Deadlines;
+use super::books::{Arriving, Books, Message};
 use super::limits::{Limits, QUEUE_COST};
 use super::mailbox::{Arrived, Debt, Form};
 use super::options::{DatagramOptions, DatagramStats};
@@ -19,68 +18,29 @@ use crate::error::ProtocolError;
 use crate::ids::{DatagramId, StreamKey};
 use crate::interest::Interest;
 use crate::io::DatagramFate;
+use crate::rare::Rare;
 use crate::streams::data::half::SEND_AHEAD;
 use crate::streams::data::pool::Pool;
 use crate::streams::events::Events;
 use crate::streams::flow::{Flow, openings};
 use crate::streams::tree::node::Flags;
-use crate::streams::tree::queue::KeyQueue;
 use crate::streams::tree::table::Table;
 use crate::time::Instant;
 
 /// The rate of loss, in parts of 65536, up to which datagrams travel without state (STR-32): 1%.
 const MAX_LOSS: u32 = 655;
-/// A datagram of this host that is a node of the tree.
-#[derive(Debug)]
-pub(crate) struct Message {
-    id: u64,
-    size: u64,
-    /// Part of it that counts as queued on its stream.
-    queued: u64,
-    is_reliable: bool,
-    is_tracked: bool,
-    is_settled: bool,
-    /// Its deadline is so near that nothing more of it is sent.
-    is_overdue: bool,
-}
-
-/// A datagram of the peer that is a node of the tree.
-#[derive(Debug)]
-struct Arriving {
-    size: u64,
-    /// True if it may still arrive whole: its parent counts it.
-    is_coming: bool,
-    /// Until it has arrived whole.
-    debt: Option<Debt>,
-}
-
-impl Arriving {
-    /// The size of one that has not arrived whole, and what it owes.
-    fn owing(&mut self) -> Option<(u64, &mut Debt)> {
-        let size = self.size;
-        self.debt.as_mut().map(|debt| (size, debt))
-    }
-}
-
 /// The datagrams of one peer's streams.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    /// Datagrams of this host that are nodes of the tree, by slot. Never iterated.
-    sending: HashMap<u32, Message, FixedState>,
-    /// Datagrams that left without state and whose fate was asked for.
-    flying: BTreeSet<u64>,
-    /// Datagrams of the peer that are nodes of the tree, by slot. Never iterated.
-    arriving: HashMap<u32, Arriving, FixedState>,
-    /// Those of them that wait for the budget.
-    waiting: KeyQueue,
-    /// True if the first of these may find room now.
+    /// Those that there are. Most peers exchange none, ever.
+    books: Rare<Books>,
+    seed: u64,
+    /// True if the first of those that wait for the budget may find room now.
     grant_due: bool,
-    deadlines: Deadlines,
     limits: Limits,
     /// True if a datagram was abandoned before anything of it was sent.
     pub(crate) missed: bool,
     next_id: u64,
-    pub(crate) stats: DatagramStats,
 }
 
 /// Returns what a datagram of `size` bytes counts while it waits to be sent.
@@ -96,17 +56,48 @@ fn is_unsettled(sending: &HashMap<u32, Message, FixedState>, table: &Table, key:
 impl Ledger {
     pub(crate) fn new(config: &WindowConfig, seed: u64) -> Self {
         Self {
-            sending: HashMap::with_hasher(FixedState::with_seed(seed)),
-            flying: BTreeSet::new(),
-            arriving: HashMap::with_hasher(FixedState::with_seed(seed)),
-            waiting: KeyQueue::default(),
+            books: Rare::new(),
+            seed,
             grant_due: false,
-            deadlines: Deadlines::default(),
             limits: Limits::new(config),
             missed: false,
             next_id: 0,
-            stats: DatagramStats::default(),
         }
+    }
+
+    /// The entries, which are made if there are none.
+    fn books_mut(&mut self) -> &mut Books {
+        let seed = self.seed;
+        self.books.make_with(|| Books::new(seed))
+    }
+
+    /// A datagram of this host that is a node of the tree.
+    fn message(&self, index: u32) -> Option<&Message> {
+        self.books.get()?.sending.get(&index)
+    }
+
+    fn message_mut(&mut self, index: u32) -> Option<&mut Message> {
+        self.books.get_mut()?.sending.get_mut(&index)
+    }
+
+    /// A datagram of the peer that is a node of the tree.
+    fn arriving_mut(&mut self, index: u32) -> Option<&mut Arriving> {
+        self.books.get_mut()?.arriving.get_mut(&index)
+    }
+
+    fn is_any_waiting(&self) -> bool {
+        self.first_waiting().is_some()
+    }
+
+    /// Counters of the datagrams.
+    pub(crate) fn stats(&self) -> DatagramStats {
+        self.books
+            .get()
+            .map_or_else(DatagramStats::default, |books| books.stats)
+    }
+
+    pub(crate) fn stats_mut(&mut self) -> &mut DatagramStats {
+        &mut self.books_mut().stats
     }
 
     /// The largest datagram that the peer takes, from its SETTINGS.
@@ -122,14 +113,14 @@ impl Ledger {
 
     /// Sets what may leave from now on.
     pub(crate) fn set_outlook(&mut self, outlook: Outlook) {
-        self.limits.outlook = Some(outlook);
+        *self.limits.outlook.make_with(|| outlook) = outlook;
     }
 
     /// Returns whether more is left of a best-effort datagram than can leave before it is too late; of one that has not
     /// begun, a round trip before that: something may be lost.
     pub(crate) fn is_hopeless(&self, index: u32, left: u64, (deadline, has_begun): (Instant, bool)) -> bool {
-        let is_reliable = self.sending.get(&index).is_none_or(|message| message.is_reliable);
-        let Some(outlook) = self.limits.outlook.as_ref().filter(|_| !is_reliable) else {
+        let is_reliable = self.message(index).is_none_or(|message| message.is_reliable);
+        let Some(outlook) = self.limits.outlook.get().filter(|_| !is_reliable) else {
             return false;
         };
         let end = deadline - self.limits.one_way;
@@ -159,21 +150,25 @@ impl Ledger {
 
     /// The channel has ended: so have the datagrams that are in no tree any more.
     pub(crate) fn fail(&mut self, events: &mut Events) {
-        for id in std::mem::take(&mut self.flying) {
+        self.grant_due = false;
+        let Some(books) = self.books.get_mut() else {
+            return;
+        };
+        for id in std::mem::take(&mut books.flying) {
             events.settled(DatagramId(id), DatagramFate::ChannelLost);
         }
-        self.deadlines.clear();
-        self.waiting.clear();
-        self.grant_due = false;
+        books.deadlines.clear();
+        books.waiting.clear();
     }
 
     /// A datagram is about to be no node of the tree any more. Returns the lender, and what it gets back: for one of
     /// the peer, what was charged for its opening, and for its data if that did not arrive. One that has arrived goes
     /// on costing something, as long as it waits.
     pub(crate) fn forget(&mut self, table: &mut Table, events: &mut Events, flow: &mut Flow, index: u32) -> (u32, u64) {
-        self.sending.remove(&index);
+        self.forget_unannounced(index);
         self.end_arriving(table, events, index);
-        let Some(Arriving { debt, .. }) = self.arriving.remove(&index) else {
+        let arriving = self.books.get_mut().and_then(|books| books.arriving.remove(&index));
+        let Some(Arriving { debt, .. }) = arriving else {
             return (index, 0);
         };
         let Some(debt) = debt else {
@@ -219,32 +214,33 @@ impl Ledger {
             is_settled: false,
             is_overdue: false,
         };
-        self.sending.insert(index, message);
+        self.books_mut().sending.insert(index, message);
     }
 
     /// STR-35
     pub(crate) fn set_deadline(&mut self, now: Instant, table: &Table, index: u32, options: &DatagramOptions) {
         let lifetime = (!options.reliable).then_some(DATAGRAM_LIFETIME);
         if let Some(time) = options.deadline.or(lifetime) {
-            let sending = &self.sending;
+            let Books { sending, deadlines, .. } = self.books_mut();
             let matters = |key| is_unsettled(sending, table, key);
-            self.deadlines.push(now + time, table.key(index), matters);
+            deadlines.push(now + time, table.key(index), matters);
         }
     }
 
     /// Returns when the first deadline is so near that what is sent then comes too late.
     pub(crate) fn next_timer(&mut self, table: &Table) -> Option<Instant> {
-        let sending = &self.sending;
-        let first = self.deadlines.first(|key| is_unsettled(sending, table, key))?;
+        let Books { sending, deadlines, .. } = self.books.get_mut()?;
+        let first = deadlines.first(|key| is_unsettled(sending, table, key))?;
         Some(first - self.limits.one_way)
     }
 
     /// Takes the next datagram whose time is over.
     pub(crate) fn pop_overdue(&mut self, now: Instant, table: &Table) -> Option<u32> {
+        let books = self.books.get_mut()?;
         loop {
-            let key = self.deadlines.pop_due(now, self.limits.one_way)?;
+            let key = books.deadlines.pop_due(now, self.limits.one_way)?;
             if let Some(index) = table.find(key)
-                && let Some(message) = self.sending.get_mut(&index)
+                && let Some(message) = books.sending.get_mut(&index)
             {
                 message.is_overdue = true;
                 return Some(index);
@@ -253,63 +249,67 @@ impl Ledger {
     }
 
     pub(crate) fn is_overdue(&self, index: u32) -> bool {
-        self.sending.get(&index).is_some_and(|m| m.is_overdue)
+        self.message(index).is_some_and(|m| m.is_overdue)
     }
 
     /// A datagram was given up because of its deadline.
     pub(crate) fn note_expired(&mut self, was_announced: bool) {
-        self.stats.expired += 1;
+        self.stats_mut().expired += 1;
         self.missed |= !was_announced;
     }
 
     /// Returns whether a datagram may go without state, as far as that does not depend on its size (STR-32).
     pub(crate) fn may_go_stateless(&self, index: u32) -> bool {
-        let is_reliable = self.sending.get(&index).is_none_or(|m| m.is_reliable);
+        let is_reliable = self.message(index).is_none_or(|m| m.is_reliable);
         !is_reliable && self.limits.loss <= MAX_LOSS
     }
 
     /// The size of a datagram of this host.
     pub(crate) fn size(&self, index: u32) -> u64 {
-        self.sending.get(&index).map_or(0, |m| m.size)
+        self.message(index).map_or(0, |m| m.size)
     }
 
     /// A datagram went without state: nothing that is sent later on its stream may say that it will not come (STR-71).
     /// Returns whether its stream counts it, and its name if its fate is asked for.
     pub(crate) fn note_flying(&mut self, table: &mut Table, events: &mut Events, index: u32) -> (bool, Option<u64>) {
-        self.stats.sent_stateless += 1;
+        self.stats_mut().sent_stateless += 1;
         let parent = table[index].place.parent;
         let mailbox = table[parent].mailbox();
         let is_counted = mailbox.map(|m| m.flying = m.flying.saturating_add(1)).is_some();
-        let Some(message) = self.sending.remove(&index) else {
+        let books = self.books_mut();
+        let Some(message) = books.sending.remove(&index) else {
             return (is_counted, None);
         };
         let tracked = message.is_tracked.then_some(message.id);
-        self.flying.extend(tracked);
+        books.flying.extend(tracked);
         give_back_room(table, events, index, message.queued);
         (is_counted, tracked)
     }
 
     /// The packet with a datagram that went without state was acknowledged or lost.
     pub(crate) fn on_flown(&mut self, events: &mut Events, id: u64, fate: DatagramFate) {
-        if self.flying.remove(&id) {
+        let books = self.books.get_mut();
+        if books.is_some_and(|books| books.flying.remove(&id)) {
             events.settled(DatagramId(id), fate);
         }
     }
 
     /// INIT of a datagram stream is sent for the first time.
     pub(crate) fn note_announced(&mut self, table: &mut Table, events: &mut Events, index: u32) {
-        self.stats.sent_as_stream += 1;
+        self.stats_mut().sent_as_stream += 1;
         self.unqueue(table, events, index, OPEN_COST);
     }
 
     /// A datagram of this host that was never announced is about to be no node of the tree any more.
     pub(crate) fn forget_unannounced(&mut self, index: u32) {
-        self.sending.remove(&index);
+        if let Some(books) = self.books.get_mut() {
+            books.sending.remove(&index);
+        }
     }
 
     /// So much of a datagram is queued no more.
     pub(crate) fn unqueue(&mut self, table: &mut Table, events: &mut Events, index: u32, amount: u64) {
-        if let Some(message) = self.sending.get_mut(&index) {
+        if let Some(message) = self.message_mut(index) {
             message.queued = message.queued.saturating_sub(amount);
             give_back_room(table, events, index, amount);
         }
@@ -317,7 +317,7 @@ impl Ledger {
 
     /// The fate of a datagram is known. Returns whether it was not known before.
     pub(crate) fn settle(&mut self, table: &mut Table, events: &mut Events, index: u32, fate: DatagramFate) -> bool {
-        let message = self.sending.get_mut(&index);
+        let message = self.message_mut(index);
         let Some(message) = message.filter(|m| !m.is_settled) else {
             return false;
         };
@@ -357,10 +357,10 @@ impl Ledger {
     ) -> bool {
         let mailbox = table[index].extras_mut().mailbox_mut();
         let Some(granted) = self.limits.reserve(mailbox, flow, len) else {
-            self.stats.dropped_full += 1;
+            self.stats_mut().dropped_full += 1;
             return false;
         };
-        self.stats.received_stateless += 1;
+        self.stats_mut().received_stateless += 1;
         let (bytes, is_slice) = take();
         let form = Form::Stateless { is_slice, granted };
         mailbox.inbox.push_back(Arrived { bytes, form });
@@ -374,12 +374,12 @@ impl Ledger {
             is_coming: false,
             debt: Some(debt),
         };
-        self.arriving.insert(index, arriving);
+        self.books_mut().arriving.insert(index, arriving);
     }
 
     /// Keeps back the end, from whoever waits for datagrams on the parent, until this one is there (STR-72).
     pub(crate) fn expect(&mut self, table: &mut Table, index: u32) {
-        if let Some(arriving) = self.arriving.get_mut(&index) {
+        if let Some(arriving) = self.arriving_mut(index) {
             arriving.is_coming = true;
             let parent = table[index].place.parent;
             table[parent].extras_mut().mailbox_mut().arriving += 1;
@@ -388,7 +388,7 @@ impl Ledger {
 
     /// A datagram of the peer has arrived whole, or never will.
     pub(crate) fn end_arriving(&mut self, table: &mut Table, events: &mut Events, index: u32) {
-        let arriving = self.arriving.get_mut(&index);
+        let arriving = self.arriving_mut(index);
         let was_coming = arriving.is_some_and(|a| std::mem::take(&mut a.is_coming));
         let parent = table[index].place.parent;
         if was_coming && let Some(mailbox) = table[parent].mailbox() {
@@ -403,7 +403,8 @@ impl Ledger {
     /// If the peer broke a rule.
     pub(crate) fn check(&self, table: &Table, index: u32, end: u64, is_final: bool) -> Result<(), ProtocolError> {
         // Nothing comes back on a datagram of this host.
-        let size = self.arriving.get(&index).map_or(0, |a| a.size);
+        let arriving = self.books.get().and_then(|books| books.arriving.get(&index));
+        let size = arriving.map_or(0, |a| a.size);
         if end > size || (is_final && end < size) {
             return Err(ProtocolError::new(
                 Code::FINAL_SIZE,
@@ -418,14 +419,14 @@ impl Ledger {
 
     /// All of a datagram stream is there: it goes into the mailbox of its parent.
     pub(crate) fn deliver(&mut self, table: &mut Table, events: &mut Events, index: u32, bytes: Bytes) {
-        let arriving = self.arriving.get_mut(&index);
+        let arriving = self.arriving_mut(index);
         let mut debt = arriving.and_then(|a| a.debt.take()).unwrap_or_default();
         debt.charge += QUEUE_COST as u64;
         let parent = table[index].place.parent;
         let form = Form::Stream(debt);
         let mailbox = table[parent].extras_mut().mailbox_mut();
         mailbox.inbox.push_back(Arrived { bytes, form });
-        self.stats.received_as_stream += 1;
+        self.stats_mut().received_as_stream += 1;
         self.end_arriving(table, events, index);
         events.notify(table, parent, Interest::RecvDatagram);
     }
@@ -445,7 +446,7 @@ impl Ledger {
                     pool.slices.give_back();
                 }
                 self.limits.release(mailbox, flow, (bytes.len(), granted));
-                self.grant_due |= granted > 0 && !self.waiting.is_empty();
+                self.grant_due |= granted > 0 && self.is_any_waiting();
                 Debt::default()
             }
             Form::Stream(debt) => debt,
@@ -458,7 +459,8 @@ impl Ledger {
 impl Ledger {
     /// A datagram waits for credit.
     pub(crate) fn wait_for_credit(&mut self, table: &Table, index: u32) {
-        self.waiting.push(table.key(index), |k| table.find(k).is_some());
+        let waiting = &mut self.books_mut().waiting;
+        waiting.push(table.key(index), |k| table.find(k).is_some());
         self.grant_due = true;
     }
 
@@ -473,25 +475,29 @@ impl Ledger {
 
     /// The first that waits for credit.
     pub(crate) fn first_waiting(&self) -> Option<StreamKey> {
-        self.waiting.front()
+        self.books.get()?.waiting.front()
     }
 
     /// The first waits no more.
     pub(crate) fn pop_waiting(&mut self) {
-        self.waiting.pop();
+        if let Some(books) = self.books.get_mut() {
+            books.waiting.pop();
+        }
     }
 
     /// Gives a datagram what it lacks of credit. Returns `None` if the budget has no room, else whether it got
     /// something.
     pub(crate) fn grant(&mut self, table: &mut Table, flow: &mut Flow, index: u32) -> Option<bool> {
-        let Some((size, debt)) = self.arriving.get_mut(&index).and_then(Arriving::owing) else {
+        let Self { books, limits, .. } = self;
+        let arriving = books.get_mut().and_then(|books| books.arriving.get_mut(&index));
+        let Some((size, debt)) = arriving.and_then(Arriving::owing) else {
             return Some(false);
         };
         let rest = size.saturating_sub(debt.charge);
-        if self.limits.spent.saturating_add(rest) > self.limits.budget || !flow.windows.lend(rest) {
+        if limits.spent.saturating_add(rest) > limits.budget || !flow.windows.lend(rest) {
             return None;
         }
-        self.limits.spent += rest;
+        limits.spent += rest;
         debt.granted = rest;
         table[index].recv.limit = size;
         Some(true)
@@ -500,7 +506,7 @@ impl Ledger {
     /// A datagram is discarded: what it had of the budget is free. What it was charged comes back when it is retired
     /// (STR-57).
     pub(crate) fn give_up_grant(&mut self, flow: &mut Flow, index: u32) {
-        if let Some((_, debt)) = self.arriving.get_mut(&index).and_then(Arriving::owing) {
+        if let Some((_, debt)) = self.arriving_mut(index).and_then(Arriving::owing) {
             let granted = std::mem::take(&mut debt.granted);
             self.free_grant(flow, granted);
         }
@@ -510,7 +516,7 @@ impl Ledger {
     pub(crate) fn free_grant(&mut self, flow: &mut Flow, granted: u64) {
         self.limits.spent = self.limits.spent.saturating_sub(granted);
         flow.windows.take_back(granted);
-        self.grant_due |= granted > 0 && !self.waiting.is_empty();
+        self.grant_due |= granted > 0 && self.is_any_waiting();
     }
 }
 
@@ -552,7 +558,8 @@ impl Ledger {
 
     /// Returns whether nothing is under way or waits for the application.
     pub(crate) fn is_unused(&self) -> bool {
-        let nodes = self.sending.len() + self.arriving.len() + self.flying.len();
+        let entries = |books: &Books| books.sending.len() + books.arriving.len() + books.flying.len();
+        let nodes = self.books.get().map_or(0, entries);
         nodes == 0 && (self.limits.spent, self.limits.stateless) == (0, 0)
     }
 }

@@ -7,6 +7,7 @@ use sss_wire::constants::MAX_MESSAGE;
 use super::mailbox::Mailbox;
 use crate::channel::Outlook;
 use crate::config::WindowConfig;
+use crate::rare::Rare;
 use crate::streams::flow::Flow;
 
 /// Time that packets take to the peer, as long as nothing is known: half of the initial round-trip time (REC-1).
@@ -39,7 +40,7 @@ pub(super) struct Limits {
     /// Time that packets take to the peer.
     pub(super) one_way: Duration,
     /// Bytes that may leave from now on, once that is known.
-    pub(super) outlook: Option<Outlook>,
+    pub(super) outlook: Rare<Outlook>,
 }
 
 impl Limits {
@@ -53,7 +54,7 @@ impl Limits {
             stateless: 0,
             loss: 0,
             one_way: INITIAL_ONE_WAY,
-            outlook: None,
+            outlook: Rare::new(),
         }
     }
 

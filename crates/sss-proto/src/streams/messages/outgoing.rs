@@ -59,7 +59,7 @@ pub(crate) fn send(
     (len, data): (usize, impl FnOnce() -> Bytes),
     options: &DatagramOptions,
 ) -> Result<Option<DatagramId>, DatagramError> {
-    if let Some(reason) = &life.failed {
+    if let Some(reason) = life.failed.as_deref() {
         return Err(DatagramError::Lost(reason.clone()));
     }
     let parent = life.tree.held(parent).ok_or(DatagramError::Closed)?;

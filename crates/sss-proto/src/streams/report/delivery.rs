@@ -86,13 +86,13 @@ pub(crate) fn has_undelivered(life: &Life) -> bool {
 pub(crate) fn poll_flushed(life: &mut Life, key: StreamKey, end: u64) -> Poll<Result<(), CloseReason>> {
     let Some(index) = life.tree.find(key).filter(|i| *i != ROOT) else {
         // Retired; if that was with the end of the channel, perhaps too early.
-        return Poll::Ready(life.failed.clone().map_or(Ok(()), Err));
+        return Poll::Ready(life.failed.as_deref().cloned().map_or(Ok(()), Err));
     };
     let node = &mut life.tree[index];
     if is_flushed(node, end) {
         return Poll::Ready(Ok(()));
     }
-    if let Some(reason) = &life.failed {
+    if let Some(reason) = life.failed.as_deref() {
         return Poll::Ready(Err(reason.clone()));
     }
     node.set(Flags::waits_for(Interest::Drained));
@@ -190,7 +190,7 @@ fn unread_error(node: &Node, ending: &Ending) -> WriteError {
 
 /// The application waits for something of a stream, unless the channel has ended.
 fn pending(life: &mut Life, index: u32, interest: Interest) -> Poll<Result<(), WriteError>> {
-    if let Some(reason) = &life.failed {
+    if let Some(reason) = life.failed.as_deref() {
         return Poll::Ready(Err(WriteError::Lost(reason.clone())));
     }
     life.tree[index].set(Flags::waits_for(interest));
