@@ -29,18 +29,21 @@ pub(super) struct Limits {
 const RESERVE: u64 = 64;
 
 impl Limits {
-    fn of(suite: Suite) -> Self {
+    const CHACHA: Self = Self {
+        update: 1 << 30,
+        seal: 1 << 36,
+        fail: 1 << 36,
+    };
+    const AES: Self = Self {
+        update: 1 << 22,
+        seal: 1 << 23,
+        fail: 1 << 52,
+    };
+
+    fn of(suite: Suite) -> &'static Self {
         match suite {
-            Suite::ChaCha20Poly1305 => Self {
-                update: 1 << 30,
-                seal: 1 << 36,
-                fail: 1 << 36,
-            },
-            Suite::Aes256Gcm => Self {
-                update: 1 << 22,
-                seal: 1 << 23,
-                fail: 1 << 52,
-            },
+            Suite::ChaCha20Poly1305 => &Self::CHACHA,
+            Suite::Aes256Gcm => &Self::AES,
         }
     }
 }
@@ -61,7 +64,7 @@ impl super::Channel {
 /// The keys of a channel.
 pub(super) struct Keys {
     suite: Suite,
-    limits: Limits,
+    limits: &'static Limits,
     send: SendKeys,
     /// `None` for an initiator before ACCEPT (NEG-17).
     receive: Option<ReceiveKeys>,
@@ -240,7 +243,7 @@ impl Keys {
 
     #[cfg(test)]
     pub(super) fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
+        self.limits = Box::leak(Box::new(limits));
     }
 
     /// Returns whether the channel must close (PRT-9).

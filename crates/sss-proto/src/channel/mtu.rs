@@ -113,6 +113,10 @@ impl Deliveries {
         if self.0.len() >= MAX_DELIVERIES {
             self.0.remove(0);
         }
+        // Most channels are idle after one.
+        if self.0.is_empty() {
+            self.0.reserve_exact(1);
+        }
         let at = self.0.iter().position(|d| d.0 > seq).unwrap_or(self.0.len());
         self.0.insert(at, (seq, size));
     }

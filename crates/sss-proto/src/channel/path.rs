@@ -28,7 +28,7 @@ pub(super) struct Paths {
     /// Network of the peer on it.
     network: Network,
     candidate: Option<Box<Candidate>>,
-    response: Option<Response>,
+    response: Option<Box<Response>>,
     allow_private: bool,
 }
 
@@ -127,13 +127,13 @@ impl Paths {
 
     /// PATH_CHALLENGE came in a packet whose address [`Self::on_packet`] tells.
     pub(super) fn on_challenge(&mut self, data: [u8; 8]) {
-        self.response = Some(Response { data, to: None });
+        self.response = Some(Box::new(Response { data, to: None }));
     }
 
     /// The packet whose frames were just taken in came from there.
     pub(super) fn on_packet(&mut self, from: &Route) {
-        if let Some(Response { to: to @ None, .. }) = &mut self.response {
-            *to = Some(*from);
+        if let Some(response) = &mut self.response {
+            response.to.get_or_insert(*from);
         }
     }
 
@@ -170,10 +170,8 @@ impl Paths {
     /// Takes what is to be sent alone to another address, in a datagram of `size` bytes. `interval` is the time until
     /// the next challenge.
     pub(super) fn take_offpath(&mut self, now: Instant, size: u64, interval: Duration) -> Option<Offpath> {
-        if let Some(response) = self.response
-            && !self.has_response()
-        {
-            self.response = None;
+        let is_elsewhere = !self.has_response();
+        if let Some(response) = self.response.take_if(|_| is_elsewhere) {
             let candidate = self.candidate.as_mut().filter(|c| Some(c.path.route) == response.to);
             if let Some(candidate) = candidate.filter(|c| c.may_send(size)) {
                 candidate.sent += size;

@@ -169,6 +169,10 @@ impl Ranges {
     }
 
     fn insert(&mut self, n: u64) {
+        // Most channels have one range most of the time.
+        if self.0.is_empty() {
+            self.0.reserve_exact(1);
+        }
         match self.0.back_mut() {
             Some(last) if n.checked_sub(1) == Some(last.1) => last.1 = n,
             Some(last) if n <= last.1 => self.insert_below(n),

@@ -1,5 +1,6 @@
 //! Round-trip time: latest, minimum, smoothed, variation (RFC 9002 section 5; REC-1).
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::time::Instant;
@@ -7,7 +8,7 @@ use crate::time::Instant;
 /// Precision of clocks and timers; the least that a timeout adds to a measurement.
 pub(in crate::channel) const GRANULARITY: Duration = Duration::from_millis(1);
 /// Two periods are alike if all their measurements are within this part of the least.
-const FLAT_PART: u32 = 8;
+const FLAT_PART: u64 = 8;
 /// Assumed before anything was measured.
 const INITIAL: Duration = Duration::from_millis(333);
 
@@ -30,16 +31,19 @@ pub(super) struct Rtt {
 #[derive(Clone, Copy, Debug, Default)]
 struct Period {
     began: Instant,
-    least: Option<Duration>,
-    most: Duration,
+    /// In nanoseconds, as is `most`: a `Duration` takes twice as much memory.
+    least: Option<NonZeroU64>,
+    most: u64,
     /// From one measurement to the next it became longer by half.
     is_step: bool,
 }
 
 impl Period {
     fn add(&mut self, rtt: Duration) {
+        let nanos = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX);
+        let rtt = NonZeroU64::new(nanos).unwrap_or(NonZeroU64::MIN);
         self.least = Some(self.least.map_or(rtt, |least| least.min(rtt)));
-        self.most = self.most.max(rtt);
+        self.most = self.most.max(rtt.get());
     }
 }
 
@@ -47,11 +51,12 @@ impl Period {
 /// first, one of the latter two had a round trip of two thirds, the former two are alike, and there was a step. A queue
 /// grows with each packet.
 fn longer_path([first, second, third, fourth]: [&Period; 4]) -> Option<Duration> {
-    let least = first.least?.min(second.least?);
-    let before = third.least.into_iter().chain(fourth.least).min()?;
+    let least = first.least?.min(second.least?).get();
+    let before = third.least.into_iter().chain(fourth.least).min()?.get();
     let is_flat = first.most.max(second.most) - least <= least / FLAT_PART;
     let is_step = second.is_step || third.is_step;
-    (is_step && is_flat && least >= before + before / 2).then_some(least)
+    let is_longer = least >= before.saturating_add(before / 2);
+    (is_step && is_flat && is_longer).then(|| Duration::from_nanos(least))
 }
 
 impl Rtt {

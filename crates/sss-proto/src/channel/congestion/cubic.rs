@@ -3,6 +3,7 @@
 mod start;
 
 use super::control::{AckSample, Control, Signal, careful_growth, initial_window, minimum_window};
+use crate::rare::Rare;
 use crate::time::Instant;
 use start::Start;
 
@@ -31,7 +32,7 @@ pub(in super::super) struct Cubic {
     usage: Usage,
     start: Start,
     /// State before the last reaction to congestion.
-    before: Option<Before>,
+    before: Rare<Before>,
 }
 
 /// State that is restored when a reaction turns out to have been to no congestion.
@@ -151,7 +152,7 @@ impl Cubic {
             curve: Curve::default(),
             usage: Usage::default(),
             start: Start::default(),
-            before: None,
+            before: Rare::new(),
         }
     }
 
@@ -234,7 +235,7 @@ impl Control for Cubic {
             return false;
         }
         self.begin_recovery(now);
-        self.before = Some(Before {
+        self.before = Rare::of(Before {
             window: self.window,
             threshold: self.threshold,
             curve: self.curve,
@@ -256,7 +257,7 @@ impl Control for Cubic {
 
     /// RFC 9438 section 4.9.
     fn on_false_congestion(&mut self) {
-        if let Some(before) = self.before.take()
+        if let Some(before) = std::mem::take(&mut self.before).get()
             && before.window > self.window
         {
             self.window = before.window;
@@ -268,7 +269,7 @@ impl Control for Cubic {
     }
 
     fn on_persistent_congestion(&mut self) {
-        self.before = None;
+        self.before = Rare::new();
         self.window = minimum_window(self.datagram);
         self.recovery_start = None;
         self.is_recovering = false;

@@ -511,7 +511,7 @@ fn larger_datagrams_raise_what_is_least() {
 #[test]
 fn an_idle_one_is_small() {
     println!("{} bytes", size_of::<Bbr>());
-    assert!(size_of::<Bbr>() <= 768, "{}", size_of::<Bbr>());
+    assert!(size_of::<Bbr>() <= 680, "{}", size_of::<Bbr>());
     let mut run = Run::new(1.0, 0.05);
     run.run(Duration::from_secs(2));
     run.bbr.rate.on_acked(

@@ -467,3 +467,8 @@ fn a_path_that_is_known_begins_with_more_while_nothing_else_is_known_of_it() {
     cubic.begin_with(first * 100);
     assert_eq!(cubic.window(), window);
 }
+
+#[test]
+fn a_controller_is_small() {
+    assert!(size_of::<Cubic>() <= 272, "{}", size_of::<Cubic>());
+}
