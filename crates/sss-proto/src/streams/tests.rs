@@ -44,7 +44,7 @@ use crate::time::Instant;
 
 /// Result of a read.
 type Polled = Poll<Result<ReadOutcome, ReadError>>;
-use crate::token::Token;
+use crate::token::{Token, Topic};
 
 /// Room for frames in a packet of a common path.
 const ROOM: usize = 1400;
@@ -224,7 +224,10 @@ impl Streams {
         );
         assert!(self.life.ledger.is_unused(), "{what}");
         assert_eq!(self.life.flow.peer_streams(), 0, "{what}");
-        let open = (self.life.outbox.watches.open(), self.life.outbox.awaits.open());
+        let open = (
+            self.life.outbox.open_count(Topic::Consumed),
+            self.life.outbox.open_count(Topic::Released),
+        );
         assert_eq!(open, (0, 0), "{what}");
         assert!(
             self.life.tree.table[0]

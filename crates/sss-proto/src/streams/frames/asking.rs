@@ -37,7 +37,7 @@ impl Topic {
 /// Writes answers and questions that are due. Returns whether everything did fit.
 pub(super) fn write_all(life: &mut Life, topic: Topic, draft: &mut Draft<'_, '_>) -> bool {
     let packet = &mut *draft.packet;
-    while let Some(lsid) = life.outbox.questions(topic).first_answer() {
+    while let Some(lsid) = life.outbox.asked(topic).first_answer() {
         let frame = topic.answer(lsid);
         if frame.encoded_len() > packet.remaining() {
             return false;
@@ -46,7 +46,7 @@ pub(super) fn write_all(life: &mut Life, topic: Topic, draft: &mut Draft<'_, '_>
         packet.remember(Token::Answer { topic, lsid });
         life.outbox.questions(topic).pop_answer();
     }
-    while let Some(key) = life.outbox.questions(topic).next_question() {
+    while let Some(key) = life.outbox.next_question(topic) {
         if let Some(index) = life.tree.find(key).filter(|i| life.tree[*i].is_due(topic.item())) {
             let frame = topic.question(life.tree.lsid(index));
             if frame.encoded_len() > packet.remaining() {
@@ -55,7 +55,7 @@ pub(super) fn write_all(life: &mut Life, topic: Topic, draft: &mut Draft<'_, '_>
             frame.encode(packet.eliciting());
             packet.remember(Token::Question { topic, key });
             life.tree[index].set_delivery(topic.item(), Delivery::InFlight);
-            life.outbox.questions(topic).note_asked();
+            life.outbox.open_mut(topic).note_asked();
         }
         life.outbox.questions(topic).due.pop();
     }
@@ -67,7 +67,7 @@ pub(super) fn on_lost(life: &mut Life, topic: Topic, key: StreamKey) {
     if let Some(index) = life.tree.find(key)
         && life.tree[index].delivery(topic.item()) == Delivery::InFlight
     {
-        life.outbox.questions(topic).close();
+        life.outbox.open_mut(topic).close();
         life.put(index, topic.item());
     }
 }

@@ -6,8 +6,9 @@ use std::ops::{Deref, DerefMut};
 use sss_wire::Code;
 
 use super::delivery::{Delivery, Item};
-use super::questions::Questions;
+use super::questions::{Open, Questions};
 use crate::error::ProtocolError;
+use crate::ids::StreamKey;
 use crate::rare::Rare;
 use crate::streams::tree::node::{Flags, Node};
 use crate::streams::tree::queue::KeyQueue;
@@ -20,7 +21,12 @@ const MAX_REFUSALS: usize = 65_536;
 /// Frames that are to be sent before any STREAM frame (FRM-2). It takes memory only while there is, or was of late,
 /// something.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox(Rare<Queues>);
+pub(crate) struct Outbox {
+    queues: Rare<Queues>,
+    /// Questions without an answer: whether streams were read to their ends, and whether more can come on streams.
+    watching: Open,
+    awaiting: Open,
+}
 
 /// Contents of an outbox without memory.
 static NOTHING: Queues = Queues::new();
@@ -45,14 +51,14 @@ impl Deref for Outbox {
 
     #[inline]
     fn deref(&self) -> &Queues {
-        self.0.get().unwrap_or(&NOTHING)
+        self.queues.get().unwrap_or(&NOTHING)
     }
 }
 
 impl DerefMut for Outbox {
     #[inline]
     fn deref_mut(&mut self) -> &mut Queues {
-        self.0.make_with(Queues::new)
+        self.queues.make_with(Queues::new)
     }
 }
 
@@ -60,7 +66,8 @@ impl Outbox {
     /// Returns whether there is nothing to be sent.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        self.0.get().is_none_or(Queues::is_idle)
+        let open = (self.watching, self.awaiting);
+        self.queues.get().is_none_or(|queues| queues.is_idle(open))
     }
 
     pub(crate) fn clear(&mut self) {
@@ -69,7 +76,44 @@ impl Outbox {
 
     /// Gives back its memory, if nothing is under way.
     pub(crate) fn rest(&mut self) {
-        self.0.rest(Queues::is_unused);
+        self.queues.rest(Queues::is_unused);
+    }
+
+    fn open(&self, topic: Topic) -> Open {
+        match topic {
+            Topic::Consumed => self.watching,
+            Topic::Released => self.awaiting,
+        }
+    }
+
+    /// The questions of a kind without an answer.
+    pub(super) fn open_mut(&mut self, topic: Topic) -> &mut Open {
+        match topic {
+            Topic::Consumed => &mut self.watching,
+            Topic::Released => &mut self.awaiting,
+        }
+    }
+
+    /// The stream about which the next question of a kind is, if one more may be open.
+    pub(super) fn next_question(&self, topic: Topic) -> Option<StreamKey> {
+        self.asked(topic).next_question(self.open(topic))
+    }
+
+    /// A question, WATCH or AWAIT, is answered, or nobody wants to know any more. Another may be asked.
+    #[inline]
+    pub(crate) fn close(&mut self, table: &mut Table, index: u32, question: Item, now: Delivery) {
+        let node = &mut table[index];
+        let before = node.delivery(question);
+        if before == now {
+            return;
+        }
+        node.set_delivery(question, now);
+        if before == Delivery::InFlight {
+            match question {
+                Item::Watch => self.watching.close(),
+                _ => self.awaiting.close(),
+            }
+        }
     }
 }
 
@@ -95,14 +139,14 @@ impl Queues {
     }
 
     #[inline]
-    fn is_idle(&self) -> bool {
+    fn is_idle(&self, (watching, awaiting): (Open, Open)) -> bool {
         self.ends.is_empty()
             && self.credits.is_empty()
             && self.priorities.is_empty()
             && self.refusals.is_idle()
             && self.open_credits.is_empty()
-            && self.watches.is_idle()
-            && self.awaits.is_idle()
+            && self.watches.is_idle(watching)
+            && self.awaits.is_idle(awaiting)
     }
 
     /// Something about a stream is to be sent, for the first time, again, or with another value. It waits in the node
@@ -113,6 +157,14 @@ impl Queues {
         node.set_delivery(item, Delivery::Due);
         if !was_due || matches!(item, Item::Reset | Item::Stop) {
             self.queue(table, index, item);
+        }
+    }
+
+    /// The questions of a kind, and the answers, to look at.
+    pub(super) fn asked(&self, topic: Topic) -> &Questions {
+        match topic {
+            Topic::Consumed => &self.watches,
+            Topic::Released => &self.awaits,
         }
     }
 
@@ -128,23 +180,6 @@ impl Queues {
     pub(crate) fn ask(&mut self, table: &mut Table, index: u32, question: Item) {
         if !table[index].delivery(question).is_open() {
             self.put(table, index, question);
-        }
-    }
-
-    /// A question, WATCH or AWAIT, is answered, or nobody wants to know any more. Another may be asked.
-    #[inline]
-    pub(crate) fn close(&mut self, table: &mut Table, index: u32, question: Item, now: Delivery) {
-        let node = &mut table[index];
-        let before = node.delivery(question);
-        if before == now {
-            return;
-        }
-        node.set_delivery(question, now);
-        if before == Delivery::InFlight {
-            match question {
-                Item::Watch => self.watches.close(),
-                _ => self.awaits.close(),
-            }
         }
     }
 
@@ -270,21 +305,25 @@ impl Refusals {
 impl Outbox {
     /// Returns how much of what it takes a rest may give back.
     pub(crate) fn spare(&self) -> usize {
-        usize::from(self.0.get().is_some())
+        usize::from(self.queues.get().is_some())
+    }
+
+    /// Returns how many questions of a kind are open.
+    pub(crate) fn open_count(&self, topic: Topic) -> usize {
+        self.open(topic).count()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::StreamKey;
 
     /// An outbox to which something was done, after a rest: whether it takes memory.
     fn rested(change: impl FnOnce(&mut Outbox)) -> (Outbox, bool) {
         let mut outbox = Outbox::default();
         change(&mut outbox);
         outbox.rest();
-        let takes = outbox.0.get().is_some();
+        let takes = outbox.queues.get().is_some();
         (outbox, takes)
     }
 
@@ -304,7 +343,7 @@ mod tests {
         assert!(takes && outbox.refusals.is_open(9));
         outbox.refusals.on_acked(9);
         outbox.rest();
-        assert!(outbox.0.get().is_none() && outbox.is_idle());
+        assert!(outbox.queues.get().is_none() && outbox.is_idle());
         let queues: [fn(&mut Queues) -> &mut KeyQueue; 6] = [
             |q| &mut q.ends,
             |q| &mut q.open_credits,
@@ -318,20 +357,21 @@ mod tests {
             assert!(takes && queue(&mut outbox).front() == Some(key), "{n}");
             queue(&mut outbox).pop();
             outbox.rest();
-            assert!(outbox.0.get().is_none(), "{n}");
+            assert!(outbox.queues.get().is_none(), "{n}");
+        }
+        for topic in [Topic::Consumed, Topic::Released] {
+            let (mut outbox, takes) = rested(|outbox| outbox.open_mut(topic).note_asked());
+            assert_eq!((takes, outbox.open_count(topic)), (false, 1));
+            outbox.open_mut(topic).close();
+            assert_eq!(outbox.open_count(topic), 0);
         }
         let questions: [fn(&mut Queues) -> &mut Questions; 2] = [|q| &mut q.watches, |q| &mut q.awaits];
         for questions in questions {
-            let (mut outbox, takes) = rested(|outbox| questions(outbox).note_asked());
-            assert!(takes && questions(&mut outbox).open() == 1);
-            questions(&mut outbox).close();
-            outbox.rest();
-            assert!(outbox.0.get().is_none());
             let (mut outbox, takes) = rested(|outbox| questions(outbox).answer(4));
             assert!(takes && questions(&mut outbox).answers() == 1);
             questions(&mut outbox).pop_answer();
             outbox.rest();
-            assert!(outbox.0.get().is_none());
+            assert!(outbox.queues.get().is_none());
         }
     }
 

@@ -25,10 +25,13 @@ const MAX_ANSWERS: usize = 4 * MAX_WATCHES;
 pub(crate) struct Questions {
     /// Streams with the question due.
     pub(super) due: KeyQueue,
-    /// The number of questions without an answer.
-    open: usize,
     answers: Rare<Answers>,
 }
+
+/// The number of questions of one kind without an answer. Kept apart from them: a question may be open for as long as
+/// its stream, and nothing else is then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Open(u32);
 
 /// Answers that are to be sent.
 #[derive(Debug, Default)]
@@ -39,44 +42,51 @@ struct Answers {
     queued: HashSet<u64, RandomState>,
 }
 
+impl Open {
+    fn leaves_room(self) -> bool {
+        (self.0 as usize) < MAX_WATCHES
+    }
+
+    /// A question was sent.
+    pub(super) fn note_asked(&mut self) {
+        self.0 = self.0.saturating_add(1);
+    }
+
+    /// A question that was sent is answered, or was lost, or nobody wants to know any more.
+    pub(super) fn close(&mut self) {
+        self.0 = self.0.saturating_sub(1);
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(self) -> usize {
+        self.0 as usize
+    }
+}
+
 impl Questions {
     /// None.
     pub(super) const fn new() -> Self {
         Self {
             due: KeyQueue::new(),
-            open: 0,
             answers: Rare::new(),
         }
     }
 
-    /// Returns whether there is nothing to be sent.
+    /// Returns whether there is nothing to be sent, with so many questions open.
     #[inline]
-    pub(crate) fn is_idle(&self) -> bool {
-        (self.due.is_empty() || !self.may_ask()) && self.first_answer().is_none()
+    pub(super) fn is_idle(&self, open: Open) -> bool {
+        self.next_question(open).is_none() && self.first_answer().is_none()
     }
 
-    /// Returns whether nothing is under way either.
-    pub(super) fn is_unused(&self) -> bool {
-        self.due.is_empty() && self.open == 0 && self.first_answer().is_none()
-    }
-
-    fn may_ask(&self) -> bool {
-        self.open < MAX_WATCHES
+    /// Returns whether nothing waits to be sent.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.due.is_empty() && self.first_answer().is_none()
     }
 
     /// The stream about which the next question is, if one more may be open.
-    pub(super) fn next_question(&self) -> Option<StreamKey> {
-        self.due.front().filter(|_| self.may_ask())
-    }
-
-    /// A question was sent.
-    pub(super) fn note_asked(&mut self) {
-        self.open += 1;
-    }
-
-    /// A question that was sent is answered, or was lost, or nobody wants to know any more.
-    pub(super) fn close(&mut self) {
-        self.open = self.open.saturating_sub(1);
+    #[inline]
+    pub(super) fn next_question(&self, open: Open) -> Option<StreamKey> {
+        self.due.front().filter(|_| open.leaves_room())
     }
 
     /// The answer for a stream is to be sent, again or for the first time. If it waits to be sent, that is enough.
@@ -120,10 +130,6 @@ impl Questions {
 
 #[cfg(test)]
 impl Questions {
-    pub(crate) fn open(&self) -> usize {
-        self.open
-    }
-
     pub(crate) fn answers(&self) -> usize {
         self.answer_count()
     }

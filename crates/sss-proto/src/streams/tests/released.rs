@@ -89,7 +89,7 @@ fn question_and_answer_are_repeated_when_they_are_lost() {
     pair.a.lost(&first);
     pair.run();
     assert_eq!(pair.b.poll_accept_substream(b), END);
-    assert_eq!(pair.b.life.outbox.awaits.open(), 0);
+    assert_eq!(pair.b.life.outbox.open_count(Topic::Released), 0);
     // It comes late, and twice.
     pair.b.take(&first).unwrap();
     sent!(pair.b, []);
@@ -358,15 +358,15 @@ fn the_question_ends_with_the_stream() {
         assert!(pair.b.next_datagram(b).is_pending());
     }
     pair.run();
-    assert_eq!(pair.b.life.outbox.awaits.open(), 3);
+    assert_eq!(pair.b.life.outbox.open_count(Topic::Released), 3);
     // Who lets go asks no more.
     pair.b.release(tops[0].1);
-    assert_eq!(pair.b.life.outbox.awaits.open(), 2);
+    assert_eq!(pair.b.life.outbox.open_count(Topic::Released), 2);
     // The subtree is reset: that is said, and nothing else.
     let code = Code::app(2);
     pair.a.reset_tree(tops[1].0, code, "");
     pair.run();
-    assert_eq!(pair.b.life.outbox.awaits.open(), 1);
+    assert_eq!(pair.b.life.outbox.open_count(Topic::Released), 1);
     let reason = String::new();
     let ended = CloseReason::Peer { code, reason };
     assert_eq!(pair.b.poll_accept_substream(tops[1].1), Poll::Ready(Err(ended)));
@@ -399,8 +399,8 @@ fn a_peer_whose_subtree_was_reset_answers_all_the_same() {
     pair.a.release(a);
     pair.a.release(top.0);
     pair.run();
-    assert_eq!(pair.b.life.outbox.awaits.open(), 0);
-    assert!(pair.a.life.outbox.awaits.is_idle());
+    assert_eq!(pair.b.life.outbox.open_count(Topic::Released), 0);
+    assert!(pair.a.life.outbox.awaits.is_unused());
     assert!(matches!(pair.b.poll_accept_substream(b), Poll::Ready(Err(_))));
 }
 
@@ -551,13 +551,13 @@ fn so_many_questions_and_no_more_are_open_at_a_time() {
         assert!(pair.b.poll_accept_substream(*key).is_pending());
     }
     pair.run();
-    assert_eq!(pair.b.life.outbox.awaits.open(), MAX_WATCHES);
+    assert_eq!(pair.b.life.outbox.open_count(Topic::Released), MAX_WATCHES);
     assert!(!pair.b.wants());
     for key in keys.iter().take(20) {
         pair.a.release(*key);
     }
     pair.run();
-    assert_eq!(pair.b.life.outbox.awaits.open(), MAX_WATCHES - 10);
+    assert_eq!(pair.b.life.outbox.open_count(Topic::Released), MAX_WATCHES - 10);
     assert_eq!(pair.b.events().len(), 20);
 }
 

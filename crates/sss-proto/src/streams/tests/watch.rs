@@ -85,7 +85,7 @@ fn what_was_read_before_the_question_is_answered_at_once_and_also_when_nothing_i
         pair.a.take(&answer).unwrap();
         pair.run();
         assert_eq!(pair.a.poll_consumed(a), Poll::Ready(Ok(())));
-        assert_eq!(pair.a.life.outbox.watches.open(), 0);
+        assert_eq!(pair.a.life.outbox.open_count(Topic::Consumed), 0);
     }
 }
 
@@ -352,19 +352,23 @@ fn so_many_questions_and_no_more_are_open_at_a_time() {
         assert_eq!(pair.a.poll_consumed(*key), Poll::Pending);
     }
     pair.run();
-    assert_eq!(pair.a.life.outbox.watches.open(), MAX_WATCHES);
+    assert_eq!(pair.a.life.outbox.open_count(Topic::Consumed), MAX_WATCHES);
     assert!(!pair.a.wants());
     for key in accepted.iter().take(20) {
         assert_eq!(pair.b.read_now(*key), Poll::Ready(Ok(ReadOutcome::End)));
     }
     pair.run();
-    assert_eq!(pair.a.life.outbox.watches.open(), MAX_WATCHES - 10);
+    assert_eq!(pair.a.life.outbox.open_count(Topic::Consumed), MAX_WATCHES - 10);
     let events = pair.a.events();
     assert_eq!(events.len(), 20);
     for key in &keys {
         pair.a.release(*key);
     }
-    assert_eq!(pair.a.life.outbox.watches.open(), 0, "who lets go asks no more");
+    assert_eq!(
+        pair.a.life.outbox.open_count(Topic::Consumed),
+        0,
+        "who lets go asks no more"
+    );
 }
 
 // spec: STR-47
