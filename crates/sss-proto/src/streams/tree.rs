@@ -41,11 +41,11 @@ impl Tree {
         }
     }
 
-    /// Gives back spare memory, if there is no stream but the root.
+    /// Gives back spare memory, if there are few streams.
     pub(super) fn rest(&mut self) {
+        self.table.rest();
+        self.lsids.rest();
         if self.table.len() == 1 {
-            self.table.rest();
-            self.lsids.rest();
             self.names = NameCache::default();
         }
     }

@@ -54,6 +54,15 @@ impl Page {
         }
     }
 
+    /// Gives back spare memory behind its last stream.
+    fn rest(&mut self) {
+        let last = self.slots.iter().rposition(Option::is_some);
+        self.slots.truncate(last.map_or(0, |last| last + 1));
+        self.slots.shrink_to_fit();
+        self.free.retain(|at| usize::from(*at) < self.slots.len());
+        self.free.shrink_to_fit();
+    }
+
     fn remove(&mut self, at: usize) -> Option<Node> {
         let node = self.slots.get_mut(at)?.take()?;
         self.free.push(at as u16);
@@ -76,19 +85,18 @@ impl Table {
         (self.pages.len().saturating_sub(1) * PAGE + last) as u32
     }
 
-    /// Gives back spare memory, if there is no stream but the root.
+    /// Gives back spare memory, if there are few streams. The first of them is the root, which stays.
     pub(crate) fn rest(&mut self) {
-        if self.len != 1 || self.get(ROOT).is_none() {
+        if self.len > FEW || self.get(ROOT).is_none() {
             return;
         }
-        self.pages.truncate(1);
+        let last = self.pages.iter().rposition(|page| !page.slots.is_empty());
+        self.pages.truncate(last.map_or(0, |last| last + 1));
         self.pages.shrink_to_fit();
-        if let Some(page) = self.pages.first_mut() {
-            page.slots.truncate(ROOT as usize + 1);
-            page.slots.shrink_to_fit();
-            page.free = Vec::new();
-        }
-        self.open = vec![0];
+        self.pages.iter_mut().for_each(Page::rest);
+        let open = (0..).zip(&self.pages).filter(|(_, page)| !page.is_full());
+        self.open = open.map(|(number, _)| number).collect();
+        self.open.shrink_to_fit();
     }
 
     pub(crate) fn insert(&mut self, mut node: Node) -> StreamKey {
@@ -206,21 +214,27 @@ mod tests {
     }
 
     #[test]
-    fn a_table_gives_back_all_slots_but_that_of_the_root_and_only_when_they_are_free() {
+    fn a_table_gives_back_the_slots_behind_the_last_stream_when_there_are_few() {
         let mut table = Table::default();
         let root = table.insert(node(0));
         for round in 0..3 {
             let keys: Vec<_> = (1..=3 * PAGE as u64).map(|n| (table.insert(node(n)), n)).collect();
-            for (key, _) in &keys[..keys.len() - 2] {
+            let (many, few) = keys.split_at(keys.len() - FEW);
+            for (key, _) in many {
                 table.remove(key.index);
             }
-            let kept = &keys[keys.len() - 2..];
             let memory = table.memory();
             table.rest();
-            assert_eq!(table.memory(), memory, "round {round}");
-            for (key, ordinal) in kept {
-                assert_eq!(table.find(*key).map(|index| table[index].ordinal), Some(*ordinal));
-                table.remove(key.index);
+            assert_eq!(table.memory(), memory, "round {round}: not many are gone");
+            table.remove(few[0].0.index);
+            let kept = &few[1..];
+            for left in (0..kept.len()).rev() {
+                table.rest();
+                assert_eq!(table.slots(), kept[left].0.index + 1, "round {round}");
+                for (key, ordinal) in &kept[..=left] {
+                    assert_eq!(table.find(*key).map(|index| table[index].ordinal), Some(*ordinal));
+                }
+                table.remove(kept[left].0.index);
             }
             table.rest();
             assert!(table.memory() < 256, "round {round}: {}", table.memory());
