@@ -71,7 +71,8 @@ pub(crate) enum Waiter {
 /// The lists in which the entries stand.
 #[derive(Default)]
 struct Lists {
-    trees: Map<PeerId, Tree>,
+    /// Each in a place of its own: the map is half empty.
+    trees: Map<PeerId, Box<Tree>>,
     /// With so many trees, those are removed for which nobody waits.
     sweep_at: usize,
     listeners: Map<ListenerId, Listener>,
@@ -411,7 +412,7 @@ impl Waiters {
                 notices.tell(Notice::Closed(to, Some(reason.clone())));
             }
         }
-        self.wake_tree(tree, notices);
+        self.wake_tree(*tree, notices);
     }
 
     /// All who wait for something of a peer.
@@ -445,7 +446,7 @@ impl Waiters {
     pub(crate) fn wake_all(&mut self, notices: &mut Notices) {
         self.wake_all_acceptors(notices);
         for (_, tree) in std::mem::take(&mut self.lists.trees) {
-            self.wake_tree(tree, notices);
+            self.wake_tree(*tree, notices);
         }
         let lists = &mut self.lists;
         let others = lists.released.drain().map(|(_, list)| list);

@@ -86,7 +86,7 @@ fn no_list_is_kept_for_those_who_have_left() {
     }
     let lists = &waiters.lists;
     assert!(lists.listeners.is_empty() && lists.released.is_empty() && lists.probes.is_empty());
-    assert!(lists.trees.values().all(Tree::is_empty));
+    assert!(lists.trees.values().all(|tree| tree.is_empty()));
     assert_eq!(waiters.count(), 0);
 }
 
