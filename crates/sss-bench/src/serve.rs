@@ -52,32 +52,41 @@ pub(crate) async fn run<L: Listener>(mut listener: L, setup: &Setup, work: Work)
 }
 
 async fn streams<C: Connection>(connection: C, service: Service, work: Work) {
+    // What is rare has a place of its own: a task that idles makes no room for what it does not do.
     match service {
-        Service::Count => {
-            while connection.recv_datagram().await.is_some() {
-                work.add(1);
+        Service::Count => Box::pin(count(connection, work)).await,
+        Service::CountMany => Box::pin(count_many(connection, work)).await,
+        Service::Hold => Box::pin(keep(connection)).await,
+        Service::Sink | Service::Respond(_) => {
+            while let Some(stream) = connection.accept().await {
+                match service.clone() {
+                    Service::Respond(response) => spawn(respond(stream, response)),
+                    _ => spawn(sink(stream, work.clone())),
+                }
             }
-            return;
         }
-        Service::CountMany => {
-            let mut space = Vec::with_capacity(MANY);
-            while let Some(count) = connection.recv_datagrams(&mut space).await {
-                work.add(count as u64);
-            }
-            return;
-        }
-        _ => {}
     }
+}
+
+async fn count<C: Connection>(connection: C, work: Work) {
+    while connection.recv_datagram().await.is_some() {
+        work.add(1);
+    }
+}
+
+async fn count_many<C: Connection>(connection: C, work: Work) {
+    let mut space = Vec::with_capacity(MANY);
+    while let Some(count) = connection.recv_datagrams(&mut space).await {
+        work.add(count as u64);
+    }
+}
+
+async fn keep<C: Connection>(connection: C) {
     let mut held = Vec::new();
     while let Some(mut stream) = connection.accept().await {
-        match service.clone() {
-            Service::Sink => spawn(sink(stream, work.clone())),
-            Service::Respond(response) => spawn(respond(stream, response)),
-            Service::Count | Service::CountMany => {}
-            Service::Hold => match hold(&mut stream).await {
-                Ok(()) => held.push(stream),
-                Err(failure) => eprintln!("sss-bench serve: {failure}"),
-            },
+        match hold(&mut stream).await {
+            Ok(()) => held.push(stream),
+            Err(failure) => eprintln!("sss-bench serve: {failure}"),
         }
     }
 }
