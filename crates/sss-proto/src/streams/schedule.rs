@@ -55,7 +55,7 @@ pub(super) struct Scheduler {
     /// Streams with something to send.
     active: usize,
     /// Bytes that each may send in a round, if that is more than a packet.
-    share: usize,
+    share: u32,
     quantum: i32,
 }
 
@@ -91,12 +91,12 @@ impl Scheduler {
 
     /// Lets all who compete send together, in a round, what leaves in the time of a burst; or a packet each.
     pub(super) fn set_round(&mut self, next: &Outlook) {
-        self.share = next.in_burst_time() / self.active.max(1);
+        self.share = u32::try_from(next.in_burst_time() / self.active.max(1)).unwrap_or(u32::MAX);
     }
 
     /// Sets what an entry may send in a round: at least one packet of the present size.
     pub(super) fn set_quantum(&mut self, packet: usize) {
-        self.quantum = packet.max(self.share).clamp(MIN_QUANTUM, MAX_QUANTUM) as i32;
+        self.quantum = packet.max(self.share as usize).clamp(MIN_QUANTUM, MAX_QUANTUM) as i32;
     }
 
     /// A stream has something to send.
