@@ -62,6 +62,8 @@ use sss_wire::{ChannelId, Code, Writer};
 
 pub(crate) use close::CloseState;
 pub use close::MAX_CLOSING;
+pub use congestion::ResumeState;
+pub(crate) use congestion::SavedPath;
 pub(crate) use counters::Counters;
 pub(crate) use due::{may_have_output, rest, rests};
 pub use ecn::EcnState;
@@ -74,7 +76,7 @@ pub(crate) use pacer::Outlook;
 pub(crate) use path::Path;
 pub(crate) use setup::{ChannelConfig, ChannelSetup};
 pub use stats::ChannelInfo;
-pub(crate) use succession::{hand_on, overdue_at};
+pub(crate) use succession::{hand_on, overdue_at, resume, take_saved};
 
 use crate::error::{DropReason, ProtocolError};
 use crate::io::{Ecn, Transmit, TransmitBuf};

@@ -36,6 +36,9 @@ pub struct Config {
     pub max_datagram: u16,
     /// Congestion control: how it is found how fast this host may send. Default CUBIC.
     pub congestion: Congestion,
+    /// A new channel over the path of an earlier one begins with what that one found out: careful resume (RFC 9959;
+    /// REC-15).
+    pub careful_resume: bool,
     /// Windows: how much a peer may send before the application reads.
     pub window: WindowConfig,
     /// Limits of the streams that peers may open.
@@ -393,6 +396,7 @@ impl Default for Config {
             linger: constants::LINGER,
             max_datagram: constants::MAX_DATAGRAM,
             congestion: Congestion::default(),
+            careful_resume: true,
             window: WindowConfig::default(),
             streams: StreamLimits::default(),
             peers: PeerLimits::default(),

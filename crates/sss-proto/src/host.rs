@@ -414,6 +414,7 @@ impl Host {
             }
             self.peers.settle(&mut self.local, index);
         }
+        self.local.history.saved_paths.on_network_change(has_moved);
         self.run_timers(now);
     }
 

@@ -153,7 +153,7 @@ mod streams;
 mod time;
 mod token;
 
-pub use channel::{ChannelInfo, EcnState, MAX_CLOSING, MtuState};
+pub use channel::{ChannelInfo, EcnState, MAX_CLOSING, MtuState, ResumeState};
 pub use config::{AcceptFilter, BadSetting, Config, Congestion, PeerLimits, PostQuantum, StreamLimits, WindowConfig};
 pub use entropy::Entropy;
 pub use error::{

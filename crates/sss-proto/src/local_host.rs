@@ -3,6 +3,7 @@
 mod history;
 mod process;
 mod routes;
+mod saved_paths;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::streams::{HostBudget, NetworkBudget, Streams};
 
 pub(crate) use history::{EndedTree, History};
 pub(crate) use process::Process;
+pub(crate) use saved_paths::SavedPaths;
 
 /// The parts of a host that last as long as it exists.
 pub(crate) struct LocalHost {

@@ -1,6 +1,7 @@
 //! Senders that share a bottleneck: what each gets, how long the queue is, and how soon they follow what the path does.
 
 pub mod links;
+pub mod resume;
 pub mod tables;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use sss_proto::{ChannelInfo, Config, Congestion, Event, Interest, ListenerId, ReadOutcome, StreamId};
+use sss_wire::Code;
 
 use crate::link::{Blackout, LinkConfig};
 use crate::world::{Apps, HostIndex, World};
@@ -30,6 +32,23 @@ pub struct Sender {
     pub start: Duration,
     /// So many bytes each time so much has passed; all it can if `None`.
     pub pieces: Option<(usize, Duration)>,
+    /// Set if it makes use of what earlier channels knew of the path.
+    pub resumes: bool,
+    /// Age at which its channel is renewed, if it is another one than that of the protocol.
+    pub renew: Option<Duration>,
+}
+
+impl Sender {
+    /// A sender that begins then, and writes all it can.
+    pub fn new(control: Congestion, start: Duration) -> Self {
+        Self {
+            control,
+            start,
+            pieces: None,
+            resumes: true,
+            renew: None,
+        }
+    }
 }
 
 /// Change of the bottleneck.
@@ -39,6 +58,10 @@ pub enum Change {
     Rate(u64),
     /// The round trip of the empty path takes so long.
     Rtt(Duration),
+    /// The senders end their connections, and begin others so much later.
+    Anew(Duration),
+    /// The receiver has another address.
+    Moved,
 }
 
 /// A bottleneck, who sends through it, and what happens to it.
@@ -81,11 +104,7 @@ impl Setup {
             queue: (rate as f64 / 8.0 * rtt.as_secs_f64() * products) as usize,
             loss: 0.0,
             jitter: Duration::ZERO,
-            senders: vec![Sender {
-                control,
-                start: Duration::ZERO,
-                pieces: None,
-            }],
+            senders: vec![Sender::new(control, Duration::ZERO)],
             mark_above: None,
             changes: Vec::new(),
             blackouts: Vec::new(),
@@ -96,11 +115,8 @@ impl Setup {
 
     /// The same with these senders; each begins so long after the one before.
     pub fn shared(self, controls: &[Congestion], apart: Duration) -> Self {
-        let sender = |(n, control): (usize, &Congestion)| Sender {
-            control: *control,
-            start: apart * u32::try_from(n).unwrap_or(u32::MAX),
-            pieces: None,
-        };
+        let sender =
+            |(n, control): (usize, &Congestion)| Sender::new(*control, apart * u32::try_from(n).unwrap_or(u32::MAX));
         let senders = controls.iter().enumerate().map(sender).collect();
         Self { senders, ..self }
     }
@@ -185,7 +201,7 @@ pub fn run(setup: &Setup) -> Result<Report, String> {
     while world.elapsed() < setup.until {
         let now = world.elapsed();
         pump.start(&mut world, setup, now);
-        changes.change(&mut world, setup, now);
+        changes.change(&mut world, &mut pump, setup, now);
         if now >= setup.from {
             if before.is_empty() {
                 before = pump.state(&world);
@@ -225,6 +241,12 @@ fn way_back(setup: &Setup, rtt: Duration) -> LinkConfig {
     }
 }
 
+fn move_receiver(world: &mut World) {
+    let mut address = world.address(RECEIVER);
+    address.set_port(address.port() + 1);
+    world.rebind(RECEIVER, address);
+}
+
 /// Part of [`Setup::changes`] that has happened.
 #[derive(Default)]
 struct Changes {
@@ -234,12 +256,14 @@ struct Changes {
 }
 
 impl Changes {
-    fn change(&mut self, world: &mut World, setup: &Setup, now: Duration) {
+    fn change(&mut self, world: &mut World, pump: &mut Pump, setup: &Setup, now: Duration) {
         let before = self.done;
         while let Some((_, change)) = setup.changes.get(self.done).filter(|(at, _)| *at <= now) {
             match change {
                 Change::Rate(rate) => self.rate = Some(*rate),
                 Change::Rtt(rtt) => self.rtt = Some(*rtt),
+                Change::Anew(pause) => pump.leave(world, now + *pause),
+                Change::Moved => move_receiver(world),
             }
             self.done += 1;
         }
@@ -260,7 +284,11 @@ fn build(setup: &Setup) -> World {
     let there = bottleneck(setup, setup.rate, setup.rtt);
     let back = way_back(setup, setup.rtt);
     for sender in &setup.senders {
-        let host = world.add_host(Config::default().with(|c| c.congestion = sender.control));
+        let host = world.add_host(Config::default().with(|c| {
+            c.congestion = sender.control;
+            c.careful_resume = sender.resumes;
+            c.renew = sender.renew.unwrap_or(c.renew);
+        }));
         if host == HostIndex(1) {
             world.set_link(host, RECEIVER, there.clone());
         } else {
@@ -282,6 +310,8 @@ struct Pump {
     /// Which host is at the other end of a stream of the receiver.
     origins: Vec<(StreamId, HostIndex)>,
     bins: BTreeMap<HostIndex, Vec<u64>>,
+    /// No sender begins before; senders have ended their connections if it is not zero.
+    pause: Duration,
     failure: Option<String>,
 }
 
@@ -295,6 +325,7 @@ impl Pump {
             pieces: BTreeMap::new(),
             origins: Vec::new(),
             bins: senders.map(|host| (host, vec![0; bins])).collect(),
+            pause: Duration::ZERO,
             failure: None,
         };
         pump.accept(world, listener.map_err(|error| error.to_string())?);
@@ -305,7 +336,7 @@ impl Pump {
     fn start(&mut self, world: &mut World, setup: &Setup, now: Duration) {
         for (index, sender) in setup.senders.iter().enumerate() {
             let host = HostIndex(index + 1);
-            if sender.start <= now && !self.streams.contains_key(&host) {
+            if sender.start.max(self.pause) <= now && !self.streams.contains_key(&host) {
                 let stream = world.connect(host, RECEIVER, SERVICE);
                 self.streams.insert(host, stream);
                 match sender.pieces {
@@ -316,6 +347,14 @@ impl Pump {
                     }
                 }
             }
+        }
+    }
+
+    /// All senders end their connections, and begin others at some time.
+    fn leave(&mut self, world: &mut World, until: Duration) {
+        self.pause = until;
+        for (host, stream) in std::mem::take(&mut self.streams) {
+            world.call(host, |h, now| h.disconnect(now, stream.peer(), Code::NONE, ""));
         }
     }
 
@@ -357,7 +396,9 @@ impl Pump {
                 Poll::Ready(Ok(ReadOutcome::Mark)) => {}
                 Poll::Ready(Ok(ReadOutcome::End)) | Poll::Pending => return,
                 Poll::Ready(Err(error)) => {
-                    self.failure.get_or_insert(error.to_string());
+                    if self.pause.is_zero() {
+                        self.failure.get_or_insert(error.to_string());
+                    }
                     return;
                 }
             }
@@ -413,7 +454,7 @@ impl Apps for Pump {
             Event::Acceptable(listener) => self.accept(world, listener),
             Event::Ready(stream, Interest::Read) => self.read(world, stream),
             Event::Ready(_, Interest::Write) => self.write(world, host),
-            Event::Disconnected(_, _, reason) => {
+            Event::Disconnected(_, _, reason) if self.pause.is_zero() => {
                 self.failure.get_or_insert(reason.to_string());
             }
             _ => {}

@@ -341,6 +341,15 @@ impl HostBuilder {
         self
     }
 
+    /// Sets whether a channel begins with what an earlier one with the same peer, over the same path, found out within
+    /// the hour before: after its first round trip it tries half of that window (careful resume, RFC 9959). Only what
+    /// this host sends is meant. Default: yes.
+    #[must_use]
+    pub fn careful_resume(mut self, resume: bool) -> Self {
+        self.config.careful_resume = resume;
+        self
+    }
+
     /// Size of the socket's buffers, in bytes each. The operating system may grant less. Default: 4 MiB.
     pub fn socket_buffers(mut self, bytes: usize) -> Self {
         self.socket_buffers = bytes;

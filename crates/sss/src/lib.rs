@@ -185,8 +185,8 @@ pub use sss_proto::{
     Absence, AcceptedBy, BadSetting, ChannelInfo, CloseReason, Congestion, DatagramError, DatagramFate, DatagramStats,
     DropReason, EcnState, HostStats, Link, LinkStatus, ListenError, ListenMode, MtuState, NegotiationError, Network,
     OpenError, OpeningRoom, Padding, PeerId, PeerLimits, PeerStats, PostQuantum, ProtocolError, ReadError, RecvState,
-    Refusal, RelayHandle, Route, RouteClass, Seen, SendState, SocketId, StreamId, StreamInfo, StreamLimits,
-    SubtreeInfo, TreeNode, Tried, TunnelId, TurnId, Waits, WindowConfig, WriteError,
+    Refusal, RelayHandle, ResumeState, Route, RouteClass, Seen, SendState, SocketId, StreamId, StreamInfo,
+    StreamLimits, SubtreeInfo, TreeNode, Tried, TunnelId, TurnId, Waits, WindowConfig, WriteError,
 };
 pub use sss_reach::server::{DirectoryStats, Quotas, Rate, RelayLimits, ServerStats};
 pub use sss_reach::{

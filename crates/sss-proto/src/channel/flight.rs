@@ -71,6 +71,8 @@ pub(super) struct Flow {
     pub(super) throughput: Throughput,
     /// The time when data may be sent again, if the pacer has held it back.
     pub(super) resume: Option<Instant>,
+    /// Knowledge of the path is kept elsewhere.
+    pub(super) is_saved: bool,
 }
 
 /// Numbers that an acknowledgement has settled, for those who wait for it.
@@ -166,6 +168,7 @@ impl Flight {
                 pacer: Pacer::new(now),
                 throughput: Throughput::default(),
                 resume: None,
+                is_saved: false,
             },
             mtu,
             padding: setup.config.padding,
@@ -280,7 +283,7 @@ impl Flight {
             window: controller.window(),
             smoothed: self.recovery.rtt.smoothed(),
             slow_start: controller.in_slow_start(),
-            model: controller.pacing_rate(),
+            model: self.flow.controller.pacing_rate(),
             datagram: self.mtu.current(),
         }
     }
@@ -339,7 +342,7 @@ impl Flight {
     }
 
     fn tell_controller(&mut self, now: Instant, seq: u64, size: u16) {
-        self.flow.controller.get_mut().on_sent(&Departed {
+        self.flow.controller.on_sent(&Departed {
             now,
             seq,
             bytes: u64::from(size),
@@ -434,11 +437,11 @@ impl Flight {
                 rtt: self.recovery.rtt.adjusted(),
                 kind: SignalKind::Mark,
             };
-            let reacted = self.flow.controller.get_mut().on_congestion(now, &signal);
+            let reacted = self.flow.controller.on_congestion(now, &signal);
             self.counters.congestion_events += u64::from(reacted);
         }
         if self.recovery.loss.take_refuted() {
-            self.flow.controller.get_mut().on_false_congestion();
+            self.flow.controller.on_false_congestion();
         }
         // What arrived tells the losses that follow from those of a path that carries less.
         self.tell_mtu(now, &acked);
@@ -488,7 +491,7 @@ impl Flight {
         if acked.bytes > 0 {
             let rtt = self.recovery.rtt.smoothed();
             self.flow.throughput.on_acked(now, acked.bytes, rtt);
-            self.flow.controller.get_mut().on_acked(&AckSample {
+            self.flow.controller.on_acked(&AckSample {
                 now,
                 bytes: acked.bytes,
                 largest: largest.seq,
@@ -547,7 +550,7 @@ impl Flight {
         self.recovery.loss_rate.on_lost(lost.counted);
         let persistent =
             self.recovery.rtt.min().is_some() && lost.longest_run > self.recovery.probe_timeout() * PERSISTENT;
-        let controller = self.flow.controller.get_mut();
+        let controller = &mut self.flow.controller;
         if let Some((seq, sent)) = lost.latest {
             let signal = Signal {
                 sent,
@@ -560,11 +563,11 @@ impl Flight {
             self.recovery.loss.on_congestion(lost.first, lost.counted, reacted);
             if persistent {
                 self.recovery.loss.confirm_congestion();
-                controller.on_persistent_congestion();
+                controller.get_mut().on_persistent_congestion();
             }
         }
         if lost.black_hole {
-            controller.set_datagram(self.mtu.current());
+            controller.get_mut().set_datagram(self.mtu.current());
         }
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Paths {
     candidate: Option<Box<Candidate>>,
     response: Option<Box<Response>>,
     allow_private: bool,
+    /// This host is elsewhere: the path is not what its addresses say.
+    is_unsettled: bool,
 }
 
 /// An address that the peer seems to have moved to.
@@ -69,7 +71,13 @@ impl Paths {
             candidate: None,
             response: None,
             allow_private,
+            is_unsettled: false,
         }
+    }
+
+    /// The path that is in use, if its ends are where they were.
+    pub(super) fn settled(&self) -> Option<Path> {
+        (!self.is_unsettled).then_some(self.current)
     }
 
     pub(super) fn current(&self) -> &Path {
@@ -94,6 +102,7 @@ impl Paths {
     /// The address of this host is another one, which is not known.
     pub(super) fn forget_local(&mut self) {
         self.current.local = None;
+        self.is_unsettled = true;
         if let Some(candidate) = &mut self.candidate {
             candidate.path.local = None;
         }

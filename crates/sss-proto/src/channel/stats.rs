@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sss_crypto::Suite;
 
+use super::congestion::ResumeState;
 use super::ecn::EcnState;
 use super::flight::Flight;
 use super::keys::Keys;
@@ -43,6 +44,8 @@ pub struct ChannelInfo {
     pub window: u64,
     /// True if the window grows exponentially.
     pub slow_start: bool,
+    /// Use that was made of what an earlier channel of the same path found out about it.
+    pub resume: ResumeState,
     /// Bytes per second that congestion control lets out in the long run, of everything that is sent to the peer: a
     /// window in each round trip, or what it takes for the rate of the path. `bandwidth` tells what did arrive.
     pub rate: u64,
@@ -103,6 +106,7 @@ pub(super) fn describe(path: &Path, keys: &Keys, flight: &Flight, late_acks: u64
         window: controller.window(),
         rate: flight.rate().per_second(),
         slow_start: controller.in_slow_start(),
+        resume: flow.controller.resume_state(),
         in_flight: flight.sent.in_flight(),
         in_flight_packets: flight.sent.eliciting(),
         bandwidth: flow.throughput.latest(),

@@ -1,10 +1,15 @@
-//! Signs that another channel is to take over, and what that one takes over (MIG-26, MIG-31).
+//! Signs that another channel is to take over, and what that one takes over (MIG-26, MIG-31, REC-15).
 
 use sss_wire::constants::MIN_FLOW;
 
 use super::Channel;
+use super::congestion::{SavedPath, initial_window};
 use super::flight::Flight;
+use super::path::Path;
 use crate::time::Instant;
+
+/// Of what arrives in the smallest round trip, the window is so many times that at most.
+const PRODUCTS: f64 = 2.0;
 
 /// Returns when the peer should have acknowledged a flow on a channel, or should have been heard there, unless it is
 /// away: before a probe is due. `None`: too little is to be acknowledged to tell.
@@ -18,7 +23,38 @@ pub(crate) fn hand_on(window: u64, to: &mut Channel) {
     to.flight.flow.controller.get_mut().begin_with(window / 2);
 }
 
+/// Takes what a channel has found out about its path, for a later one there (REC-15); once.
+pub(crate) fn take_saved(from: &mut Channel) -> Option<(Path, SavedPath)> {
+    let path = from.paths.settled()?;
+    Some((path, from.flight.take_saved()?))
+}
+
+/// An earlier channel has found this out about the path of a new one (REC-16).
+pub(crate) fn resume(saved: SavedPath, to: &mut Channel) {
+    let datagram = to.flight.mtu.current();
+    to.flight.flow.controller.resume(saved, datagram);
+}
+
 impl Flight {
+    /// Takes the window, but no more than twice what has arrived in a round trip at most.
+    fn take_saved(&mut self) -> Option<SavedPath> {
+        if let Some(unused) = self.flow.controller.take_unused() {
+            return Some(unused);
+        }
+        let rtt = self.recovery.rtt.min()?;
+        let flow = &mut self.flow;
+        let rate = flow.throughput.peak();
+        let carried = rate as f64 * rtt.as_secs_f64() * PRODUCTS;
+        let saved = SavedPath {
+            window: flow.controller.get().window().min(carried as u64),
+            rate,
+            rtt,
+            at: flow.throughput.peaked(),
+        };
+        let is_worth_it = saved.jump() > initial_window(self.mtu.current());
+        (is_worth_it && !std::mem::replace(&mut flow.is_saved, true)).then_some(saved)
+    }
+
     /// Returns whether so much is to be acknowledged that chance does not lose all of it.
     pub(crate) fn is_flow(&self) -> bool {
         self.sent.eliciting() >= MIN_FLOW as usize

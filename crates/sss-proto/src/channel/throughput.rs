@@ -17,21 +17,24 @@ const SHORTEST: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(super) struct Throughput {
     delivered: u64,
-    /// The time when the present window began, and what was delivered before.
-    window: Option<(Instant, u64)>,
+    /// The time when the present window began, or zero before the first one, and what was delivered before.
+    window: (Instant, u64),
     latest: u64,
     peak: u64,
+    /// The end of the latest window with at least half of that.
+    peaked: Instant,
 }
 
 impl Throughput {
     /// So many bytes were newly acknowledged.
     pub(super) fn on_acked(&mut self, now: Instant, bytes: u64, rtt: Duration) {
         self.delivered += bytes;
-        let Some((begun, before)) = self.window else {
+        let (begun, before) = self.window;
+        if begun == Instant::default() {
             // How long these were under way is not known.
-            self.window = Some((now, self.delivered));
+            self.window = (now, self.delivered);
             return;
-        };
+        }
         let elapsed = now.since(begun);
         if elapsed < rtt.max(SHORTEST) {
             return;
@@ -39,7 +42,10 @@ impl Throughput {
         let rate = u128::from(self.delivered - before) * 1_000_000_000 / elapsed.as_nanos().max(1);
         self.latest = u64::try_from(rate).unwrap_or(u64::MAX);
         self.peak = self.peak.max(self.latest);
-        self.window = Some((now, self.delivered));
+        if self.latest >= self.peak / 2 {
+            self.peaked = now;
+        }
+        self.window = (now, self.delivered);
     }
 
     /// Bytes acknowledged so far.
@@ -55,6 +61,11 @@ impl Throughput {
     /// The highest rate of any window, in bytes per second.
     pub(super) fn peak(&self) -> u64 {
         self.peak
+    }
+
+    /// Returns when it was last at least half of that.
+    pub(super) fn peaked(&self) -> Instant {
+        self.peaked
     }
 }
 

@@ -8,6 +8,7 @@ use sss_wire::constants::{COOKIE_KEY_LIFE, HELLO_TIMEOUT};
 use sss_wire::params::MAX_ACCEPTED;
 use sss_wire::{Code, Eid};
 
+use super::saved_paths::SavedPaths;
 use crate::ids::TreeId;
 use crate::time::Instant;
 
@@ -38,6 +39,8 @@ pub(crate) struct EndedTree {
 /// Bounded in number and in time.
 #[derive(Default)]
 pub(crate) struct History {
+    /// Knowledge of the paths to peers (REC-15).
+    pub(crate) saved_paths: SavedPaths,
     unconfirmed: VecDeque<Unconfirmed>,
     ended: VecDeque<EndedTree>,
     /// The time when this host last made a channel to a peer as its initiator.

@@ -1,5 +1,7 @@
 //! The channels of a tree: which there are, and which carries the streams (MIG-5 to MIG-8).
 
+mod saved;
+
 use std::cmp::Ordering;
 
 use sss_crypto::constant_time_eq;
@@ -9,7 +11,7 @@ use sss_wire::{ChannelId, Code};
 use super::acceptance::Acceptance;
 use super::names::Name;
 use super::standby::Standby;
-use crate::channel::{self, Channel, Counters, Fate, Path, hand_on};
+use crate::channel::{self, Channel, Counters, Fate, Path, SavedPath, hand_on};
 use crate::local_host::EndedTree;
 use crate::rare::Rare;
 use crate::role::Role;
@@ -80,6 +82,8 @@ pub(crate) struct TreeChannels {
     /// Counters of the channels that are forgotten.
     past: Rare<Counters>,
     pub(super) unheard: Vec<Unheard>,
+    /// Knowledge that those that have ended had of their paths.
+    saved: Vec<(Path, SavedPath)>,
 }
 
 impl ChannelSerial {
@@ -299,6 +303,7 @@ impl TreeChannels {
         if let Some(channel) = self.get_mut(serial) {
             channel.retire(now, fates);
         }
+        self.save();
         self.unload(serial);
     }
 
@@ -335,9 +340,11 @@ impl TreeChannels {
         channel.channel.on_close(now);
         channel.acceptance = None;
         channel.reset_token = None;
+        let (route, was_there) = (channel.channel.route(), channel.channel.flight().was_there());
+        self.save();
         Some(GoneChannel {
-            route: channel.channel.route(),
-            was_there: channel.channel.flight().was_there(),
+            route,
+            was_there,
             was_carrier: self.unload(serial),
         })
     }
@@ -367,6 +374,7 @@ impl TreeChannels {
                 channel.acceptance = Some(acceptance).filter(|a| a.is_owed());
             }
         }
+        self.save();
         let working = working.and_then(|serial| self.get_mut(serial));
         if let Some(end) = working.and_then(|c| c.channel.ending().next_timer()) {
             self.list.iter_mut().for_each(|c| c.channel.ending().hasten(end));
@@ -402,8 +410,9 @@ impl TreeChannels {
     }
 
     fn forget(&mut self, at: usize) {
-        let channel = self.list.remove(at);
+        let mut channel = self.list.remove(at);
         self.past.make().add(channel.channel.counters());
+        self.saved.extend(channel::take_saved(&mut channel.channel));
     }
 
     /// Takes the ends of which the initiators of channels have not heard (NEG-23).

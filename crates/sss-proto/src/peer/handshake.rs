@@ -178,6 +178,7 @@ impl Handshake<'_> {
         self.tree.confirm();
         self.transport.attempts.shard = accepted.shard;
         let channel = self.add(now, accepted.channel, Role::Initiator, None);
+        self.resume(context, channel);
         if let Some(made) = self.transport.channels.get_mut(channel) {
             made.origin.stands_by = accepted.stands_by;
         }
@@ -207,17 +208,19 @@ impl Handshake<'_> {
             let history = &mut context.host.history;
             history.note_accepted(now, proven.eid, attempt, accepted.tree);
         }
-        Ok(self.take_over((context.now, context.now), accepted, proven.frames.clone()))
+        Ok(self.take_over(context, context.now, accepted, proven.frames.clone()))
     }
 
     /// The responder's channel, which was made at some time before, is established, in place of an attempt of this
     /// host; `frames` are those of INITIATE.
     pub(super) fn take_over(
         mut self,
-        (now, made): (Instant, Instant),
+        context: &mut Context<'_>,
+        made: Instant,
         accepted: AcceptedChannel,
         frames: Vec<u8>,
     ) -> Begun {
+        let now = context.now;
         let AcceptedChannel {
             mut channel,
             acceptance,
@@ -232,6 +235,7 @@ impl Handshake<'_> {
             self.streams.set_role(Role::Responder);
         }
         let channel = self.add(made, channel, Role::Responder, Some(acceptance));
+        self.resume(context, channel);
         let established = Established {
             channel,
             tree,
@@ -239,6 +243,15 @@ impl Handshake<'_> {
             frames,
         };
         self.begin(now, established)
+    }
+
+    /// Gives a new channel what is known of its path from earlier ones (REC-15).
+    fn resume(&mut self, context: &mut Context<'_>, channel: ChannelSerial) {
+        if context.host.config.careful_resume {
+            let eid = *self.transport.eid();
+            let known = &mut context.host.history.saved_paths;
+            self.transport.channels.resume(context.now, (eid, channel), known);
+        }
     }
 
     fn add(

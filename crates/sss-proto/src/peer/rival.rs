@@ -168,7 +168,7 @@ impl Peer {
         let rival = self.transport.attempts.rivals.take()?;
         let begun = self
             .handshake()
-            .take_over((context.now, rival.met), rival.accepted, rival.frames);
+            .take_over(context, rival.met, rival.accepted, rival.frames);
         let channel = begun.channel;
         self.transport.attempts.rivals.on_won(channel);
         self.on_begun(context.now, begun);

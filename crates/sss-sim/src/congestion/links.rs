@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use sss_proto::Congestion::{self, Bbr};
 
-use super::{Change, Sender, Setup, run};
+use super::{Change, Sender, Setup, resume, run};
 
-const MBIT: u64 = 1_000_000;
+pub(super) const MBIT: u64 = 1_000_000;
 /// The rate of a start is that of so long a time.
 pub const START: Duration = Duration::from_millis(200);
 
-fn secs(n: u64) -> Duration {
+pub(super) fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-fn ms(n: u64) -> Duration {
+pub(super) fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
@@ -54,11 +54,7 @@ pub fn longer(control: Congestion) -> Setup {
 /// So many senders on 100 Mbit/s and 20 ms, which begin within two seconds, and a queue of so many round trips.
 pub fn crowd(control: Congestion, senders: u32, products: f64) -> Setup {
     let setup = single(control, (100 * MBIT, ms(20)), products);
-    let begins = |n| Sender {
-        control,
-        start: secs(2) * n / senders,
-        pieces: None,
-    };
+    let begins = |n| Sender::new(control, secs(2) * n / senders);
     Setup {
         senders: (0..senders).map(begins).collect(),
         from: secs(10),
@@ -89,6 +85,8 @@ pub enum Table {
     Crowds,
     /// A second sender, later.
     Late,
+    /// A second connection over the same path.
+    Resume,
 }
 
 /// Prints tables in Markdown, all of them if none is named.
@@ -105,13 +103,14 @@ pub fn print(tables: &[Table], seed: u64) -> Result<(), String> {
             Table::Longer => longer_path(seed),
             Table::Crowds => crowds(seed),
             Table::Late => late_comers(seed),
+            Table::Resume => resume::table(seed),
         };
         println!("{}", text?);
     }
     Ok(())
 }
 
-fn seconds(time: Option<Duration>) -> String {
+pub(super) fn seconds(time: Option<Duration>) -> String {
     time.map_or("not".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()))
 }
 

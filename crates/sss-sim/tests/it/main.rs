@@ -17,6 +17,7 @@ mod paths;
 mod prioritisation;
 mod random;
 mod restarts;
+mod resume;
 mod sessions;
 mod sleep;
 mod support;

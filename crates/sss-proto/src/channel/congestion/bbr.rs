@@ -135,7 +135,7 @@ impl Bbr {
     }
 
     /// Sets what may be in flight: the target of the phase, approached by what is acknowledged, within the bounds.
-    fn set_window(&mut self, acked: u64) {
+    fn update_window(&mut self, acked: u64) {
         let gain = self.phase.window_gain(self.cycle.is_held());
         let target = self.in_flight(gain) + self.path.aggregation.get();
         let grown = self.window + acked;
@@ -502,7 +502,7 @@ impl Control for Bbr {
         }
         self.update_path(ack, sample.as_ref());
         self.advance(ack, sample.is_some_and(|s| s.is_app_limited));
-        self.set_window(ack.bytes);
+        self.update_window(ack.bytes);
     }
 
     fn on_congestion(&mut self, now: Instant, signal: &Signal) -> bool {
@@ -558,6 +558,15 @@ impl Control for Bbr {
             self.window = self.window.max(window);
             self.known = self.window;
         }
+    }
+
+    fn set_window(&mut self, window: u64) {
+        self.window = window.max(self.min_window());
+    }
+
+    /// The model has what arrived, and the reaction was to that.
+    fn retreat(&mut self, window: u64) {
+        self.window = window.max(self.min_window());
     }
 
     fn set_datagram(&mut self, datagram: u16) {

@@ -112,6 +112,15 @@ pub(in crate::channel) trait Control: fmt::Debug + Send + Sync {
     /// The path is known to carry so much in a round trip: the first window may be that, if it is more,
     /// and packets leave at its rate.
     fn begin_with(&mut self, window: u64);
+    /// This is the window from now on, in slow start: so much is tried, or was (REC-16).
+    fn set_window(&mut self, window: u64);
+    /// The path carried this rate before, in bytes per second, with this smallest round trip, and no more than that is
+    /// looked for at first (REC-16). A controller that measures that has no use for it.
+    fn expect(&mut self, _rate: f64, _rtt: Duration) {}
+    /// That was too much: this is the window, and none that was tried counts (REC-17).
+    fn retreat(&mut self, window: u64);
+    /// All that was tried is settled: the window grows fast up to this one, if it is more.
+    fn grow_to(&mut self, _: u64) {}
     /// The size of datagrams changed.
     fn set_datagram(&mut self, datagram: u16);
     /// Gives memory back that a busy time needed.

@@ -2,6 +2,8 @@
 
 mod start;
 
+use std::time::Duration;
+
 use super::control::{AckSample, Control, Signal, careful_growth, initial_window, minimum_window};
 use crate::rare::Rare;
 use crate::time::Instant;
@@ -172,6 +174,9 @@ impl Cubic {
         }
         if self.in_slow_start() {
             self.window = (self.window + sample.bytes).min(self.threshold);
+            if !self.in_slow_start() {
+                self.start.on_landed(sample.now);
+            }
         }
     }
 
@@ -281,6 +286,24 @@ impl Control for Cubic {
         if self.in_slow_start() {
             self.window = self.window.max(window);
         }
+    }
+
+    fn set_window(&mut self, window: u64) {
+        self.window = window.max(minimum_window(self.datagram));
+    }
+
+    fn expect(&mut self, rate: f64, rtt: Duration) {
+        self.threshold = self.start.expect(rate, rtt).max(initial_window(self.datagram));
+    }
+
+    fn retreat(&mut self, window: u64) {
+        self.window = window.max(minimum_window(self.datagram));
+        self.threshold = self.window;
+        self.curve = Curve::default();
+    }
+
+    fn grow_to(&mut self, window: u64) {
+        self.threshold = self.threshold.max(window);
     }
 
     fn set_datagram(&mut self, datagram: u16) {

@@ -39,6 +39,8 @@ pub(super) struct Start {
     last: Option<(Duration, Duration)>,
     waiting: Option<Waiting>,
     landing: Option<Landing>,
+    /// The rate that the path carried before, in bytes per second, where slow start is to end with that (REC-16).
+    expected: Option<f64>,
 }
 
 /// One round trip.
@@ -147,6 +149,7 @@ impl Start {
             return None;
         }
         self.landing = Some(Landing::new(rate, sample.now));
+        self.expected = None;
         Some(end)
     }
 
@@ -197,8 +200,23 @@ impl Start {
         is_accident
     }
 
+    /// The path carried this rate before, with this smallest round trip. Returns the window with which slow start is to
+    /// end, unless what is measured ends it before.
+    pub(super) fn expect(&mut self, rate: f64, rtt: Duration) -> u64 {
+        self.expected = Some(rate);
+        (rate * rtt.mul_f64(LANDING).as_secs_f64()) as u64
+    }
+
+    /// Slow start has ended at the window that was set. If it was for what was expected, that is looked back at.
+    pub(super) fn on_landed(&mut self, now: Instant) {
+        if let Some(rate) = self.expected.take() {
+            self.landing = Some(Landing::new(rate, now));
+        }
+    }
+
     /// Something was lost: there is nothing to look back for.
     pub(super) fn end(&mut self) {
         self.landing = None;
+        self.expected = None;
     }
 }
