@@ -344,7 +344,6 @@ impl HostBuilder {
     /// Sets whether a channel begins with what an earlier one with the same peer, over the same path, found out within
     /// the hour before: after its first round trip it tries half of that window (careful resume, RFC 9959). Only what
     /// this host sends is meant. Default: yes.
-    #[must_use]
     pub fn careful_resume(mut self, resume: bool) -> Self {
         self.config.careful_resume = resume;
         self
