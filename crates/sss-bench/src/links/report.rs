@@ -171,10 +171,10 @@ pub(super) fn both(rows: &[Both]) -> String {
         let Some(row) = rows.first() else { continue };
         let mean = |of: fn(&Both) -> f64| rows.iter().map(of).sum::<f64>() / rows.len() as f64;
         let shares = rows.iter().map(|row| row.share);
-        let error = 1.96 * standard_error(shares.clone());
+        let error = interval(shares.clone());
         let (least, most) = (shares.clone().fold(f64::MAX, f64::min), shares.fold(0.0, f64::max));
         text.push_str(&format!(
-            "| {} | {} | {} | {} | {:.1} | {error:.1} | {least:.0} to {most:.0} | {:.2} | {:.3} | {:.2} | {:.1} |\n",
+            "| {} | {} | {} | {} | {:.1} | {error} | {least:.0} to {most:.0} | {:.2} | {:.3} | {:.2} | {:.1} |\n",
             row.link,
             row.first,
             row.second,
@@ -189,7 +189,15 @@ pub(super) fn both(rows: &[Both]) -> String {
     text
 }
 
-/// The standard error of the mean of values; not a number of less than two.
+/// Half of the interval of 95 % of a mean; a dash for one value, which tells nothing of that.
+fn interval(values: impl ExactSizeIterator<Item = f64> + Clone) -> String {
+    match values.len() {
+        0 | 1 => "-".to_owned(),
+        _ => format!("{:.1}", 1.96 * standard_error(values)),
+    }
+}
+
+/// The standard error of the mean of two values or more.
 fn standard_error(values: impl ExactSizeIterator<Item = f64> + Clone) -> f64 {
     let n = values.len() as f64;
     let mean = values.clone().sum::<f64>() / n;
@@ -219,6 +227,13 @@ mod tests {
             waited: 2.0,
             curves: Curves::default(),
         }
+    }
+
+    #[test]
+    fn an_interval_is_that_of_the_mean_of_several() {
+        assert_eq!(interval([47.0].into_iter()), "-");
+        // Deviations of 3 each: a standard error of 3 * sqrt(4 / 3 / 4).
+        assert_eq!(interval([44.0, 50.0, 44.0, 50.0].into_iter()), "3.4");
     }
 
     #[test]
