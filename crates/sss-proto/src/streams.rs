@@ -142,13 +142,11 @@ impl Streams {
     pub(crate) fn set_path(&mut self, rtt: Duration, loss: u32, way: Duration, next: impl FnOnce() -> Outlook) -> bool {
         self.life.flow.set_rtt(rtt);
         self.life.ledger.set_path(loss, way);
-        let Life { scheduler, ledger, .. } = &mut self.life;
-        if scheduler.has_several() || scheduler.has_deadlines() {
-            let next = next();
-            scheduler.set_round(&next);
-            ledger.set_outlook(next);
+        let unsent = self.unsent();
+        if let Some(outlook) = self.life.scheduler.look_ahead(unsent, next) {
+            self.life.ledger.set_outlook(outlook);
         }
-        ledger.take_missed()
+        self.life.ledger.take_missed()
     }
 
     /// The channel has ended: nothing is sent or received any more, and whoever waits is told.

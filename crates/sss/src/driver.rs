@@ -42,6 +42,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use sss_proto::{Instant, Output};
+use tokio::runtime::RuntimeFlavor;
 use tokio::sync::oneshot;
 
 use crate::error::BuildError;
@@ -93,7 +94,8 @@ impl Start {
     /// Starts it as a task.
     pub(crate) fn spawn(self, runtime: &tokio::runtime::Handle) -> Result<(), BuildError> {
         let guard = runtime.enter();
-        let driver = self.driver().map_err(BuildError::Socket)?;
+        let is_one_thread = runtime.runtime_flavor() == RuntimeFlavor::CurrentThread;
+        let driver = self.driver(is_one_thread).map_err(BuildError::Socket)?;
         drop(guard);
         runtime.spawn(driver);
         Ok(())
@@ -125,13 +127,14 @@ impl Start {
     fn with_runtime(self) -> io::Result<(tokio::runtime::Runtime, Driver)> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let guard = runtime.enter();
-        let driver = self.driver()?;
+        let driver = self.driver(false)?;
         drop(guard);
         Ok((runtime, driver))
     }
 
-    /// The driver, its socket and its watcher on the present runtime.
-    fn driver(self) -> io::Result<Driver> {
+    /// The driver, its socket and its watcher on the present runtime; on one thread with the application, if that is
+    /// set.
+    fn driver(self, is_one_thread: bool) -> io::Result<Driver> {
         // Loopback does not change.
         let watch = self.watch && !self.bound.local_addr().ip().is_loopback();
         let watcher = watch.then(|| Watcher::start(&self.shared));
@@ -152,7 +155,8 @@ impl Start {
                 host.feed(Inner::on_translator);
             }
         });
-        let intake = Intake::new(&self.shared, further, tunnels, self.member);
+        let mut intake = Intake::new(&self.shared, further, tunnels, self.member);
+        intake.receiver.set_one_thread(is_one_thread);
         Ok(Driver::new(self.shared, (socket, intake), watcher, notifications))
     }
 }

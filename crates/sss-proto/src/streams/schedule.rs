@@ -84,13 +84,21 @@ impl Scheduler {
         self.urgent.rest();
     }
 
-    /// Returns whether two streams or more have something to send.
-    pub(super) fn has_several(&self) -> bool {
-        self.active > 1
+    /// Asks what may leave `next`, if that matters: where more than a packet waits for each of several, of what was
+    /// never sent; or where something has a deadline. Else turns are short.
+    pub(super) fn look_ahead(&mut self, unsent: u64, next: impl FnOnce() -> Outlook) -> Option<Outlook> {
+        let is_much = self.active > 1 && unsent > (self.active * MIN_QUANTUM) as u64;
+        if !is_much && !self.has_deadlines() {
+            self.share = 0;
+            return None;
+        }
+        let next = next();
+        self.set_round(&next);
+        Some(next)
     }
 
     /// Lets all who compete send together, in a round, what leaves in the time of a burst; or a packet each.
-    pub(super) fn set_round(&mut self, next: &Outlook) {
+    fn set_round(&mut self, next: &Outlook) {
         self.share = u32::try_from(next.in_burst_time() / self.active.max(1)).unwrap_or(u32::MAX);
     }
 

@@ -363,6 +363,11 @@ impl Receiver {
         self.rounds.is_for_one()
     }
 
+    /// Those who are woken run on this thread, if that is set.
+    pub(crate) fn set_one_thread(&mut self, is_so: bool) {
+        self.rounds = Rounds::new().on_one_thread(is_so);
+    }
+
     /// Takes note of all calls that the application has made until `now`.
     pub(crate) fn count(&mut self, now: Instant, calls: u64) {
         self.rounds.count(now, calls);

@@ -42,7 +42,8 @@ pub(super) struct Rounds {
     /// Calls counted so far, and when.
     calls: u64,
     counted: Instant,
-    pairs: Pairs,
+    /// Only if those who are woken run on the driver's thread.
+    pairs: Option<Pairs>,
 }
 
 impl Rounds {
@@ -53,13 +54,21 @@ impl Rounds {
             fed_before: 0,
             calls: 0,
             counted: Instant::from_nanos(0),
-            pairs: Pairs::new(),
+            pairs: None,
         }
+    }
+
+    /// The same, for a driver on whose thread those run that are woken, if that is set.
+    pub(super) fn on_one_thread(self, is_so: bool) -> Self {
+        let pairs = is_so.then(Pairs::new);
+        Self { pairs, ..self }
     }
 
     /// Takes note of all calls that the application has made until `now`.
     pub(super) fn count(&mut self, now: Instant, calls: u64) {
-        self.pairs.count(now, calls);
+        if let Some(pairs) = &mut self.pairs {
+            pairs.count(now, calls);
+        }
         self.counted = now;
         let made = usize::try_from(calls.saturating_sub(self.calls)).unwrap_or(usize::MAX);
         self.calls = calls;
@@ -73,7 +82,8 @@ impl Rounds {
 
     /// Number of tasks to wake in this round, of so many that are to be woken.
     pub(super) fn woken(&mut self, waiting: usize) -> usize {
-        let pair = self.pairs.woken(self.counted, self.calls, waiting);
+        let pairs = self.pairs.as_mut();
+        let pair = pairs.and_then(|pairs| pairs.woken(self.counted, self.calls, waiting));
         pair.unwrap_or_else(|| woken(waiting))
     }
 

@@ -3,6 +3,9 @@
 //! Eight requests that travel together let client and server wait for each other. Two at a time they work at once, for
 //! more packets, which pays where each has a core to itself, and costs where they share one, or where others are in
 //! flight as well. Nothing here can know which it is, so both ways are tried in turn, and their rates compared.
+//!
+//! That is for a driver and tasks that share a thread. Where tasks have threads of their own they run beside the driver
+//! in any case, and in pairs fewer requests were answered.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -48,6 +51,8 @@ struct Window {
     calls: u64,
     /// Rounds in which few tasks were woken.
     rounds: u32,
+    /// Set if there were many once.
+    has_many: bool,
 }
 
 impl Window {
@@ -56,7 +61,7 @@ impl Window {
         let elapsed = now.since(self.began);
         let nanos = u64::try_from(elapsed.as_nanos()).ok().filter(|_| elapsed < STALE)?;
         let made = calls.saturating_sub(self.calls);
-        let tells = self.rounds >= ENOUGH && made > 0;
+        let tells = self.rounds >= ENOUGH && made > 0 && !self.has_many;
         tells.then(|| made.saturating_mul(1_000_000_000) / nanos.max(1))
     }
 }
@@ -90,16 +95,19 @@ impl Pairs {
 
     /// Number of tasks to wake together, of so many, if they are few and pairs are to be woken.
     pub(super) fn woken(&mut self, now: Instant, calls: u64, waiting: usize) -> Option<usize> {
-        if !FEW.contains(&waiting) {
+        if waiting < *FEW.start() {
             return None;
         }
+        let is_pair = self.is_better != self.tries_other();
         let window = self.window.get_or_insert(Window {
             began: now,
             calls,
             rounds: 0,
+            has_many: false,
         });
         window.rounds += 1;
-        (self.is_better != self.tries_other()).then_some(PAIR)
+        window.has_many |= waiting > *FEW.end();
+        (is_pair && !window.has_many).then_some(PAIR)
     }
 
     /// Returns whether this window is for the way that is not taken.
@@ -181,6 +189,17 @@ mod tests {
         for waiting in [0, 1, 2, 13, 100] {
             assert_eq!(Load::new().run(500, waiting, 20, 40), 0, "{waiting}");
         }
+    }
+
+    #[test]
+    fn few_beside_many_are_no_matter_of_pairs_either() {
+        let mut load = Load::new();
+        let mut pairs = 0;
+        for _ in 0..500 {
+            load.run(1, 100, 20, 40);
+            pairs += load.run(3, 8, 20, 40);
+        }
+        assert!(pairs == 0 && !load.pairs.is_better, "{pairs}");
     }
 
     #[test]
