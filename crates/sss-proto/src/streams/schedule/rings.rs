@@ -33,8 +33,10 @@ struct Entry {
     who: Who,
     prev: u32,
     next: u32,
-    /// Bytes that may still be sent before the next entry's turn comes.
+    /// Bytes that may still be sent before others have got as many.
     deficit: i32,
+    /// Bytes that were sent in this turn.
+    turn: i32,
     level: i8,
     /// The rings it is in; that of the trunk is in none.
     home: Option<u32>,
@@ -184,6 +186,7 @@ impl Rings {
             prev: id,
             next: id,
             deficit: 0,
+            turn: 0,
             level: OWN_LEVEL,
             home: None,
         }))
@@ -198,6 +201,7 @@ impl Rings {
             prev: id,
             next: id,
             deficit,
+            turn: 0,
             level,
             home: Some(interior),
         });
@@ -298,7 +302,7 @@ impl Rings {
         self.step();
         self.unlink(id);
         if let Some(entry) = self.entries.get_mut(id as usize) {
-            entry.deficit = Slot::left(entry.deficit).deficit(quantum);
+            (entry.deficit, entry.turn) = (Slot::left(entry.deficit).deficit(quantum), 0);
             (entry.prev, entry.next, entry.level) = (id, id, level);
         }
         self.append(home, id, level);
@@ -331,17 +335,20 @@ impl Rings {
         }
     }
 
-    /// Returns whose turn it is: in the highest level, the first with a positive deficit. Those before it get a quantum
-    /// each, and go to the end.
+    /// Returns whose turn it is: in the highest level, the first with a positive deficit whose turn has not been as long
+    /// as a quantum. Those before it go to the end, and get a quantum each if they have none left: what one has that is
+    /// larger, of a time when turns were longer, it sends in turns as short as all others'.
     pub(super) fn front(&mut self, interior: u32, quantum: i32) -> Option<Who> {
         loop {
             self.step();
             let ring = self.interiors.get_mut(interior as usize)?.rings.last_mut()?;
             let entry = self.entries.get_mut(ring.head as usize)?;
-            if entry.deficit > 0 {
+            if entry.deficit <= 0 {
+                entry.deficit = entry.deficit.saturating_add(quantum);
+            } else if entry.turn < quantum {
                 return Some(entry.who);
             }
-            entry.deficit = entry.deficit.saturating_add(quantum);
+            entry.turn = 0;
             ring.head = entry.next;
         }
     }
@@ -376,6 +383,7 @@ impl Rings {
         let entry = self.entries.get_mut(slot.index()? as usize)?;
         let home = entry.home?;
         entry.deficit = entry.deficit.saturating_sub(bytes);
+        entry.turn = entry.turn.saturating_add(bytes);
         self.interiors.get(home as usize).map(|i| i.up)
     }
 

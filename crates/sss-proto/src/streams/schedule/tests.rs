@@ -393,6 +393,124 @@ fn turns_are_short_where_none_has_more_than_a_packet() {
     assert!(model.scheduler.look_ahead(0, next).is_some(), "deadlines want to know");
 }
 
+/// Streams of the root that have something to send, beside those that there are.
+fn busy(model: &mut Model, count: usize) -> Vec<u32> {
+    let streams: Vec<u32> = (0..count).map(|_| model.add(ROOT)).collect();
+    for stream in &streams {
+        model.scheduler.activate(&mut model.table, *stream);
+    }
+    streams
+}
+
+/// The pace is so many bytes in a millisecond, and packets are of the smallest size.
+fn set_pace(model: &mut Model, bytes: usize) {
+    model.scheduler.set_round(&leaving(bytes));
+    model.scheduler.set_quantum(MIN_QUANTUM);
+}
+
+/// The most packets of one stream without another's between them.
+fn longest(order: &[u32]) -> usize {
+    let runs = order.chunk_by(|a, b| a == b).map(<[u32]>::len);
+    runs.max().unwrap_or(0)
+}
+
+fn times(order: &[u32], stream: u32) -> usize {
+    order.iter().filter(|index| **index == stream).count()
+}
+
+// spec: STR-80
+#[test]
+fn turns_are_short_at_once_when_the_pace_falls_and_shares_stay_equal() {
+    let mut model = Model::new("a pace that falls".to_owned());
+    let streams = busy(&mut model, 4);
+    let mut all = Vec::new();
+    for round in 0..5 {
+        set_pace(&mut model, 4000 * MIN_QUANTUM);
+        // The pace falls in the middle of a turn.
+        all.extend(model.order(4 * 55 + 30));
+        set_pace(&mut model, 100);
+        let slow = model.order(40);
+        assert_eq!(longest(&slow), 1, "round {round}: {slow:?}");
+        for stream in &streams {
+            assert_eq!(times(&slow, *stream), 10, "round {round}: {slow:?}");
+        }
+        all.extend(slow);
+    }
+    for stream in streams {
+        let count = times(&all, stream);
+        assert!(count.abs_diff(all.len() / 4) <= 55, "{count} of {}", all.len());
+    }
+}
+
+// spec: STR-80
+#[test]
+fn turns_are_short_at_once_when_many_come() {
+    let mut model = Model::new("many come".to_owned());
+    let pace = 200 * MIN_QUANTUM;
+    let mut streams = busy(&mut model, 2);
+    set_pace(&mut model, pace);
+    let order = model.order(200);
+    assert!(longest(&order) > 50, "{order:?}");
+    model.order(30);
+    streams.extend(busy(&mut model, 998));
+    set_pace(&mut model, pace);
+    for _ in 0..3 {
+        let order = model.order(1000);
+        assert_eq!(longest(&order), 1);
+        assert!(streams.iter().all(|stream| times(&order, *stream) == 1));
+    }
+    // They go: the turns of those who stay are long again.
+    for stream in streams.split_off(2) {
+        model.scheduler.deactivate(&mut model.table, stream);
+    }
+    set_pace(&mut model, pace);
+    let order = model.order(1000);
+    assert!(longest(&order) > 50);
+    assert!(times(&order, streams[0]).abs_diff(500) <= 2 * 55);
+}
+
+// spec: STR-23, STR-80
+#[test]
+fn a_level_holds_at_once_in_the_middle_of_a_long_turn() {
+    let mut model = Model::new("levels in long turns".to_owned());
+    let streams = busy(&mut model, 3);
+    set_pace(&mut model, 4000 * MIN_QUANTUM);
+    for round in 0..6 {
+        let current = model.order(5)[4];
+        let other = streams[(round + usize::from(streams[round % 3] == current)) % 3];
+        for (level, is_first) in [(1, true), (-1, false), (2, true)] {
+            model.scheduler.set_level(&mut model.table, other, level);
+            let order = model.order(30);
+            let expected = if is_first { 30 } else { 0 };
+            assert_eq!(times(&order, other), expected, "round {round}, level {level}");
+        }
+        model.scheduler.set_level(&mut model.table, other, 0);
+    }
+}
+
+// spec: STR-22, STR-80
+#[test]
+fn random_trees_are_served_equally_at_a_pace_that_varies() {
+    for seed in 0..30 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut model = Model::new(format!("seed {seed}"));
+        let levels: &[i8] = if seed % 3 == 0 { &[0] } else { &[-1, 0, 0, 1] };
+        for _ in 0..8 {
+            let parent = model.nodes[rng.random_range(0..model.nodes.len())];
+            model.add(parent);
+        }
+        for step in 0..3000 {
+            model.what = format!("seed {seed} step {step}");
+            if rng.random_ratio(1, 20) {
+                let most = [1, 1000, 100_000, 10_000_000][rng.random_range(0..4)];
+                set_pace(&mut model, rng.random_range(0..most));
+            }
+            random_step(&mut model, &mut rng, levels);
+            model.check_shares(3 * MAX_QUANTUM as u64);
+        }
+    }
+}
+
 // spec: STR-78
 #[test]
 fn of_datagrams_with_deadlines_the_first_has_all_their_turns() {

@@ -1,8 +1,10 @@
 //! Shares of streams in what is sent.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::*;
+use crate::channel::Outlook;
 
 /// Keeps the streams full and lets a send `total` bytes, without any limit by credit; returns bytes by stream.
 pub(super) fn shares(a: &mut Streams, keys: &[StreamKey], total: u64, room: usize) -> BTreeMap<StreamKey, u64> {
@@ -101,4 +103,48 @@ fn small_messages_get_through_beside_a_bulk_transfer() {
         .map(|p| p.streams().iter().any(|f| f.data == b"soon"))
         .position(|found| found);
     assert!(at.is_some_and(|at| at < 3), "{at:?}");
+}
+
+/// Lets a host know a pace at which so many packets leave in a millisecond.
+fn set_pace(a: &mut Streams, packets: usize) {
+    let rtt = Duration::from_millis(10);
+    let window = u64::try_from(packets * ROOM).unwrap() * 8 + 1;
+    a.set_path(rtt, 0, rtt / 2, || Outlook::of(Instant::default(), 0, window, rtt));
+}
+
+/// The streams of which each of the next packets has data, the first of them.
+fn order(a: &mut Streams, keys: &[StreamKey], packets: usize) -> Vec<u64> {
+    let mut next = || {
+        for key in keys {
+            while a.write(*key, &[0; 1 << 16]).unwrap() > 0 {}
+        }
+        let packet = a.packet(ROOM).unwrap();
+        a.acked(&packet);
+        a.lift_limits();
+        packet.streams()[0].lsid
+    };
+    (0..packets).map(|_| next()).collect()
+}
+
+// spec: STR-80
+#[test]
+fn packets_come_in_runs_of_one_stream_while_few_compete_at_a_high_pace() {
+    let longest = |order: &[u64]| order.chunk_by(|a, b| a == b).map(<[u64]>::len).max().unwrap();
+    let mut a = Pair::new().a;
+    let mut keys: Vec<_> = (0..2).map(|_| a.open_top_level("svc", "v1").unwrap()).collect();
+    // Without a pace, all are known to the peer, and nothing is left of the beginning.
+    order(&mut a, &keys, 20);
+    set_pace(&mut a, 20);
+    order(&mut a, &keys, 40);
+    let run = longest(&order(&mut a, &keys, 100));
+    assert!((9..=11).contains(&run), "{run}");
+    keys.extend((0..2).map(|_| a.open_top_level("svc", "v1").unwrap()));
+    order(&mut a, &keys, 8);
+    set_pace(&mut a, 20);
+    order(&mut a, &keys, 40);
+    let run = longest(&order(&mut a, &keys, 100));
+    assert!((4..=6).contains(&run), "{run}");
+    set_pace(&mut a, 1);
+    let run = longest(&order(&mut a, &keys, 100));
+    assert!(run <= 2, "{run}");
 }
