@@ -84,17 +84,18 @@ impl Scheduler {
         self.urgent.rest();
     }
 
-    /// Asks what may leave `next`, if that matters: where more than a packet waits for each of several, of what was
-    /// never sent; or where something has a deadline. Else turns are short.
+    /// Lets turns be long by what may leave `next`, where more than a packet waits for each of several, of what was
+    /// never sent; else they are short. Returns what may leave if something has a deadline.
     pub(super) fn look_ahead(&mut self, unsent: u64, next: impl FnOnce() -> Outlook) -> Option<Outlook> {
         let is_much = self.active > 1 && unsent > (self.active * MIN_QUANTUM) as u64;
-        if !is_much && !self.has_deadlines() {
+        let has_deadlines = self.has_deadlines();
+        if !is_much && !has_deadlines {
             self.share = 0;
             return None;
         }
         let next = next();
         self.set_round(&next);
-        Some(next)
+        has_deadlines.then_some(next)
     }
 
     /// Lets all who compete send together, in a round, what leaves in the time of a burst; or a packet each.
@@ -360,7 +361,7 @@ impl Scheduler {
 impl Scheduler {
     /// Returns how much of what it takes a rest may give back.
     pub(crate) fn spare(&self) -> usize {
-        self.rings.spare()
+        self.rings.spare() + self.urgent.spare()
     }
 }
 

@@ -69,4 +69,30 @@ impl Books {
             stats: DatagramStats::default(),
         }
     }
+
+    /// Gives back spare memory, of each kind of which there is none.
+    pub(super) fn rest(&mut self) {
+        if self.sending.is_empty() {
+            self.sending.shrink_to_fit();
+            self.deadlines = Deadlines::default();
+        }
+        if self.arriving.is_empty() {
+            self.arriving.shrink_to_fit();
+            self.waiting = KeyQueue::default();
+        }
+    }
+
+    /// Returns whether this host has none to send.
+    pub(super) fn has_none_to_send(&self) -> bool {
+        self.sending.is_empty()
+    }
+}
+
+#[cfg(test)]
+impl Books {
+    /// Returns for how many there is room in memory.
+    pub(super) fn room(&self) -> usize {
+        let queues = self.deadlines.room() + self.waiting.spare();
+        self.sending.capacity() + self.arriving.capacity() + queues
+    }
 }

@@ -97,6 +97,14 @@ impl Deadlines {
 }
 
 #[cfg(test)]
+impl Deadlines {
+    /// Returns for how many there is room in memory.
+    pub(super) fn room(&self) -> usize {
+        self.queue.capacity() + self.heap.capacity()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

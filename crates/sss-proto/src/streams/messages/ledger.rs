@@ -116,6 +116,15 @@ impl Ledger {
         *self.limits.outlook.make_with(|| outlook) = outlook;
     }
 
+    /// Gives back spare memory.
+    pub(crate) fn rest(&mut self) {
+        if let Some(books) = self.books.get_mut() {
+            books.rest();
+        }
+        let has_none = self.books.get().is_none_or(Books::has_none_to_send);
+        self.limits.outlook.rest(|_| has_none);
+    }
+
     /// Returns whether more is left of a best-effort datagram than can leave before it is too late; of one that has not
     /// begun, a round trip before that: something may be lost.
     pub(crate) fn is_hopeless(&self, index: u32, left: u64, (deadline, has_begun): (Instant, bool)) -> bool {
@@ -554,6 +563,12 @@ impl Ledger {
     /// Bytes of stateless ones that wait, with their costs.
     pub(crate) fn stateless(&self) -> usize {
         self.limits.stateless
+    }
+
+    /// Returns how much of what it takes a rest may give back.
+    pub(crate) fn spare(&self) -> usize {
+        let outlook = usize::from(self.limits.outlook.get().is_some());
+        self.books.get().map_or(0, Books::room) + outlook
     }
 
     /// Returns whether nothing is under way or waits for the application.

@@ -90,3 +90,11 @@ impl Urgent {
         first.map_or(index, |(_, _, _, first)| *first)
     }
 }
+
+#[cfg(test)]
+impl Urgent {
+    /// Returns how much of what it takes a rest may give back.
+    pub(super) fn spare(&self) -> usize {
+        usize::from(self.0.get().is_some())
+    }
+}

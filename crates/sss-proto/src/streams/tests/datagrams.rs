@@ -427,6 +427,28 @@ fn one_that_has_not_begun_gives_way_to_a_later_one_if_it_could_not_be_repaired()
     }
 }
 
+// spec: STR-35, STR-78, STR-79
+#[test]
+fn what_has_a_deadline_keeps_it_through_a_rest() {
+    for rests in [false, true] {
+        let mut pair = Pair::new();
+        let (a, _) = pair.stream();
+        let way = Duration::from_millis(20);
+        pair.a.set_loss(0, way);
+        let first = pair.a.send_now(a, &pattern(10_000), &deadline(100));
+        let second = pair.a.send_now(a, &pattern(10_000), &deadline(200));
+        pair.a.set_path(2 * way, 0, way, || full_window(6000));
+        if rests {
+            crate::streams::rest(&mut pair.a);
+        }
+        pair.a.packet(ROOM).unwrap();
+        assert_eq!(pair.a.fates(), [(first, DatagramFate::Expired)], "it gives way");
+        assert_eq!(pair.a.next_timer(), Some(at(180)));
+        pair.a.on_timer(at(180));
+        assert_eq!(pair.a.fates(), [(second, DatagramFate::Expired)]);
+    }
+}
+
 // spec: STR-79
 #[test]
 fn one_that_has_begun_gives_way_only_if_too_little_can_leave() {

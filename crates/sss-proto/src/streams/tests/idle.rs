@@ -1,6 +1,12 @@
 //! Cost of an idle stream.
 
+use std::time::Duration;
+
+use sss_wire::constants::DATAGRAM_BORROW;
+
 use super::*;
+use crate::channel::Outlook;
+use crate::streams::DatagramOptions;
 use crate::streams::flow::account::Account;
 use crate::streams::rest;
 use crate::streams::tree::node::Node;
@@ -184,6 +190,23 @@ fn a_tree_without_streams_that_rests_takes_no_memory_but_for_its_root() {
             pair.b.write_all(*b, b"tells");
             pair.a.set_priority(*a, 1);
         }
+        // A datagram that goes at once, and one that waits for credit.
+        for data in [
+            Bytes::from_static(b"small"),
+            Bytes::from(vec![1; DATAGRAM_BORROW as usize + 3 * ROOM]),
+        ] {
+            let options = DatagramOptions {
+                deadline: Some(Duration::from_secs(1)),
+                ..DatagramOptions::default()
+            };
+            let sent = pair.a.send_datagram(Instant::default(), keys[0].0, &data, &options);
+            sent.unwrap();
+            let way = Duration::from_millis(10);
+            let outlook = || Outlook::of(Instant::default(), 0, 100_000, 2 * way);
+            pair.a.set_path(2 * way, 0, way, outlook);
+            pair.run();
+            assert_eq!(pair.b.recv_datagram(Instant::default(), keys[0].1), Ok(Some(data)));
+        }
         pair.run();
         for (a, b) in &keys {
             assert_eq!(pair.b.read_all(*b).0, b"asks");
@@ -199,7 +222,7 @@ fn a_tree_without_streams_that_rests_takes_no_memory_but_for_its_root() {
             pair.b.release(b);
         }
         pair.run();
-        let mut before = [0; 7];
+        let mut before = [0; 8];
         for end in [&mut pair.a, &mut pair.b] {
             assert_eq!(end.len(), 0);
             end.events();
