@@ -548,6 +548,14 @@ impl Staged {
 }
 
 #[cfg(test)]
+impl Receiver {
+    /// Takes it to be far better that few are woken in pairs, for some seconds.
+    pub(super) fn prefer_pairs(&mut self) {
+        self.rounds.prefer_pairs();
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
 

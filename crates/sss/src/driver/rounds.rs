@@ -104,6 +104,14 @@ impl Rounds {
 }
 
 #[cfg(test)]
+impl Rounds {
+    /// Takes it to be far better that few are woken in pairs, for some seconds.
+    pub(super) fn prefer_pairs(&mut self) {
+        self.pairs.prefer();
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -160,5 +168,20 @@ mod tests {
             rounds.count(NOW, 0);
         }
         assert!(rounds.limit() > MAX_FED * 9 / 10);
+    }
+    #[test]
+    fn pairs_change_nothing_where_one_waits_or_many_do() {
+        let mut rounds = Rounds::new();
+        let mut numbers = |few: usize| {
+            for waiting in [0, 1, 2, 13, 50, 1000] {
+                assert_eq!(rounds.woken(waiting), woken(waiting), "{waiting}");
+            }
+            for waiting in [3, 8, 12] {
+                assert_eq!(rounds.woken(waiting), few, "{waiting}");
+            }
+            rounds.prefer_pairs();
+        };
+        numbers(8);
+        numbers(2);
     }
 }

@@ -3,6 +3,8 @@
 use std::task::Waker;
 use std::time::Duration;
 
+use sss_wire::Eid;
+
 use super::*;
 use crate::host::Host;
 use crate::identity::Identity;
@@ -121,5 +123,72 @@ async fn only_a_host_of_one_shard_may_get_a_second_socket() {
         let tunnels = Tasks::start(None, &driver.shared).unwrap();
         let intake = Intake::new(&driver.shared, Further::default(), tunnels, Some(member));
         assert!(!intake.flood.may_share());
+    }
+}
+
+/// A host whose driver wakes few tasks in pairs, and runs.
+async fn in_pairs() -> Host {
+    let (host, mut driver) = idle().await;
+    driver.intake.receiver.prefer_pairs();
+    tokio::spawn(driver);
+    host
+}
+
+/// One request on a stream of its own, and its answer.
+async fn ask(client: &Host, server: Eid, number: u32) {
+    let mut stream = client.connect(server, "service", "protocol").open().unwrap();
+    stream.write_all(&number.to_le_bytes()).await.unwrap();
+    stream.finish().unwrap();
+    assert_eq!(&stream.read_to_end(100).await.unwrap()[..], &number.to_le_bytes()[..]);
+}
+
+/// Tasks that are woken in pairs all get their answers, also when others beside them are gone before their turn.
+async fn requests_in_flight(count: u32, cancelled: u32) {
+    let (client, server) = (in_pairs().await, in_pairs().await);
+    let listener = server.listen("service", "protocol").unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                if let Ok(said) = stream.read_to_end(100).await {
+                    let _ = stream.write_chunk(said).await;
+                    let _ = stream.finish();
+                }
+            });
+        }
+    });
+    let eid = server.eid();
+    let connecting = client.connect(eid, "service", "protocol");
+    let _first = connecting.hint(server.local_addr()).await.unwrap();
+    let asking: Vec<_> = (0..count)
+        .map(|task| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                for round in 0..100 {
+                    ask(&client, eid, task * 1000 + round).await;
+                }
+            })
+        })
+        .collect();
+    for round in 0..50 {
+        let others = (0..cancelled).map(|task| {
+            let client = client.clone();
+            tokio::spawn(async move { ask(&client, eid, task).await })
+        });
+        let others: Vec<_> = others.collect();
+        for _ in 0..round % 8 {
+            tokio::task::yield_now().await;
+        }
+        others.into_iter().for_each(|task| task.abort());
+    }
+    for task in asking {
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn tasks_that_are_woken_in_pairs_get_all_they_wait_for() {
+    for (count, cancelled) in [(8, 0), (3, 0), (3, 9), (12, 4), (1, 11)] {
+        let all = requests_in_flight(count, cancelled);
+        tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
     }
 }

@@ -26,6 +26,8 @@ const ENOUGH: u32 = 16;
 const WINDOWS: u8 = 16;
 /// Rates, pairs to all at once, in 256ths: above the second pairs are woken, below the first no more.
 const GAIN: [u64; 2] = [256, 288];
+/// What one comparison tells at most: where something else held up the host in a window, it tells nothing of the ways.
+const SEEN: [u64; 2] = [192, 320];
 /// Part that one comparison has in what is known of all, as a power of two.
 const WEIGHT: u32 = 2;
 
@@ -125,10 +127,19 @@ impl Pairs {
         } else {
             [tried, before]
         };
-        let seen = (pairs.saturating_mul(256) / all.max(1)).clamp(64, 1024);
+        let [low, high] = SEEN;
+        let seen = (pairs.saturating_mul(256) / all.max(1)).clamp(low, high);
         self.gain = self.gain - (self.gain >> WEIGHT) + (seen >> WEIGHT);
         let [least, enough] = GAIN;
         self.is_better = self.gain >= if self.is_better { least } else { enough };
+    }
+}
+
+#[cfg(test)]
+impl Pairs {
+    /// Takes pairs to be far better, for some seconds.
+    pub(super) fn prefer(&mut self) {
+        (self.gain, self.is_better) = (1 << 40, true);
     }
 }
 
@@ -181,6 +192,65 @@ mod tests {
         for pairs in [10, 20, 21] {
             let share = Load::new().run(2000, 8, 20, pairs);
             assert!((2..10).contains(&share), "{pairs}: {share} % are tried");
+        }
+    }
+
+    #[test]
+    fn a_way_is_left_only_for_one_that_is_clearly_better() {
+        let mut load = Load::new();
+        load.run(1000, 8, 100, 106);
+        assert!(
+            load.run(1000, 8, 100, 106) < 10,
+            "a little more is not enough to begin with"
+        );
+        load.run(1000, 8, 100, 130);
+        load.run(1000, 8, 100, 106);
+        assert!(
+            load.run(1000, 8, 100, 106) > 90,
+            "as long as they are no worse, they stay"
+        );
+        load.run(1000, 8, 100, 94);
+        assert!(load.run(1000, 8, 100, 94) < 10);
+    }
+
+    #[test]
+    fn one_window_in_which_something_held_up_the_host_decides_nothing() {
+        // All at once are better, or pairs are: whichever window of a cycle it is that has next to no calls.
+        for (pairs, is_better) in [(18, false), (26, true)] {
+            for odd in 1..=u64::from(WINDOWS) {
+                let mut load = Load::new();
+                load.run(2000, 8, 20, pairs);
+                load.run(4 * odd, 8, 20, pairs);
+                load.run(4, 8, 1, 1);
+                let share = load.run(500, 8, 20, pairs);
+                assert_eq!(share > 50, is_better, "{share} % after window {odd}");
+                assert!(!(15..=85).contains(&share), "{share} % after window {odd}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_few_are_seldom_woken_in_tells_nothing() {
+        let mut load = Load::new();
+        for _ in 0..2000 {
+            // Of the rounds of a window, few are of few tasks; by chance, more gets done in those with pairs.
+            assert_eq!(load.run(1, 100, 20, 20), 0);
+            let now = Instant::from_nanos(load.now);
+            load.pairs.count(now, load.calls);
+            assert_eq!(load.pairs.woken(now, load.calls, 8), None);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_or_has_no_end_breaks_nothing() {
+        for now in [0, 1, u64::MAX - 1, u64::MAX] {
+            let (mut pairs, now) = (Pairs::new(), Instant::from_nanos(now));
+            for (count, waiting) in (0..1000).zip((0..20).cycle()) {
+                let calls = if count % 3 == 0 { u64::MAX } else { count };
+                pairs.count(now, calls);
+                let woken = pairs.woken(now, calls, waiting);
+                assert!(woken.is_none_or(|woken| (1..=waiting).contains(&woken)));
+            }
         }
     }
 
