@@ -113,7 +113,10 @@ mod tests {
             ((first + second) - second, (first + second).since(first)),
             (first, second)
         );
+        assert_eq!((first + second) - 2 * second, first);
+        assert_eq!((first + second) - Duration::MAX, first);
         let last = Instant::from_nanos(u64::MAX);
+        assert_eq!((last - Duration::MAX, first.since(last)), (first, Duration::ZERO));
         assert_eq!((last, last.as_nanos()), (first + Duration::MAX, u64::MAX - 1));
         assert_eq!(
             (last + second, last.since(first)),

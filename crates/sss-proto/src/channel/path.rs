@@ -271,6 +271,16 @@ mod tests {
         assert_eq!(paths.on_response(at(31), DATA), None);
     }
 
+    #[test]
+    fn a_challenge_is_answered_where_its_packet_came_from_whatever_comes_after_it() {
+        let mut paths = paths();
+        paths.on_challenge(DATA);
+        let current = paths.current().route;
+        paths.on_packet(&current);
+        paths.on_packet(&addr("192.0.2.66:53"));
+        assert_eq!((paths.has_response(), paths.take_response()), (true, Some(DATA)));
+    }
+
     // spec: CHN-11
     #[test]
     fn threat_22_at_most_three_times_what_came_is_sent() {

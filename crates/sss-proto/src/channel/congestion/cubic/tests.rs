@@ -451,6 +451,12 @@ fn a_reaction_to_no_congestion_is_taken_back() {
     assert!(cubic.in_slow_start());
     cubic.on_false_congestion();
     assert_eq!(cubic.window(), 100_000);
+    // What is known to be congestion stays so.
+    assert!(cubic.on_congestion(at(30), &lost(at(25))));
+    cubic.on_persistent_congestion();
+    let least = cubic.window();
+    cubic.on_false_congestion();
+    assert_eq!(cubic.window(), least);
 }
 
 // spec: MIG-31
