@@ -112,6 +112,68 @@ fn a_tree_without_streams_rests_and_has_some_again() {
     assert_eq!((net.ends(0), net.ends(1)), (vec![], vec![]));
 }
 
+// spec: STR-47
+#[test]
+fn questions_stay_open_through_rests_and_on_other_channels() {
+    for renews in [false, true] {
+        let (mut net, first, second) = pair();
+        for _ in 0..3 {
+            let below = net.host(0).stream(first).open_substream().unwrap();
+            net.run(SECOND / 10, |_| true);
+            let Poll::Ready(Ok(Some(theirs))) = net.host(1).stream(second).poll_accept_substream() else {
+                panic!("it is there");
+            };
+            // One wants to know whether all is read, the other whether more will come.
+            written(net.host(0).stream(below).poll_write(b"read it"));
+            net.host(0).stream(below).finish().unwrap();
+            assert!(net.host(0).stream(below).poll_consumed().is_pending());
+            assert!(net.host(1).stream(theirs).poll_accept_substream().is_pending());
+            rest(&mut net);
+            if renews {
+                net.renew();
+                rest(&mut net);
+            }
+            assert_eq!(&heard(&mut net, 1, theirs)[..], b"read it");
+            let now = net.now;
+            let end = net.host(1).stream(theirs).poll_read(now, 100);
+            assert_eq!(end, Poll::Ready(Ok(ReadOutcome::End)));
+            net.run(SECOND / 10, |_| true);
+            assert_eq!(net.host(0).stream(below).poll_consumed(), Poll::Ready(Ok(())));
+            rest(&mut net);
+            net.host(0).stream(below).release();
+            net.run(SECOND / 10, |_| true);
+            let more = net.host(1).stream(theirs).poll_accept_substream();
+            assert_eq!(more, Poll::Ready(Ok(None)), "it waited through a rest");
+            net.host(1).stream(theirs).release();
+            rest(&mut net);
+        }
+        assert_eq!((net.ends(0), net.ends(1)), (vec![], vec![]));
+    }
+}
+
+#[test]
+fn the_id_of_a_stream_that_is_gone_names_no_other_after_a_rest() {
+    let (mut net, first, second) = pair();
+    let mut gone = Vec::new();
+    for _ in 0..6 {
+        let opened = net.connect(0, 1);
+        let accepted = speak(&mut net, (0, opened), 1);
+        let now = net.now;
+        for (n, id) in gone.iter().copied() {
+            let host = net.host(n);
+            assert!(matches!(host.stream(id).poll_write(b"lost"), Poll::Ready(Err(_))));
+            assert!(matches!(host.stream(id).poll_read(now, 100), Poll::Ready(Err(_))));
+            host.stream(id).release();
+        }
+        converse(&mut net, [opened, accepted]);
+        converse(&mut net, [first, second]);
+        net.host(0).stream(opened).release();
+        net.host(1).stream(accepted).release();
+        gone.extend([(0, opened), (1, accepted)]);
+        rest(&mut net);
+    }
+}
+
 // spec: MIG-5
 #[test]
 fn a_tree_moves_to_another_channel_after_a_rest() {
