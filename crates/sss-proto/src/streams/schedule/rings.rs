@@ -335,9 +335,9 @@ impl Rings {
         }
     }
 
-    /// Returns whose turn it is: in the highest level, the first with a positive deficit whose turn has not been as long
-    /// as a quantum. Those before it go to the end, and get a quantum each if they have none left: what one has that is
-    /// larger, of a time when turns were longer, it sends in turns as short as all others'.
+    /// Returns whose turn it is: in the highest level, the first with a positive deficit whose turn is not yet as long
+    /// as a quantum. Those before it go to the end, and get a quantum each if they have nothing left. What one has left
+    /// of a time when turns were longer, it sends in turns as short as all others'.
     pub(super) fn front(&mut self, interior: u32, quantum: i32) -> Option<Who> {
         loop {
             self.step();

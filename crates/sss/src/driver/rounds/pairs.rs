@@ -26,7 +26,7 @@ const ENOUGH: u32 = 16;
 const WINDOWS: u8 = 16;
 /// Rates, pairs to all at once, in 256ths: above the second pairs are woken, below the first no more.
 const GAIN: [u64; 2] = [256, 288];
-/// What one comparison tells at most: where something else held up the host in a window, it tells nothing of the ways.
+/// Bounds of what one comparison tells: where something else held up the host in a window, it tells nothing of them.
 const SEEN: [u64; 2] = [192, 320];
 /// Part that one comparison has in what is known of all, as a power of two.
 const WEIGHT: u32 = 2;
