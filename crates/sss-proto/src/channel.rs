@@ -495,12 +495,14 @@ impl Channel {
     pub(crate) fn settle_on(&mut self, path: Path) {
         if path.route != self.route() {
             self.paths.settle_on(path);
+            self.flight.on_moved();
         }
     }
 
     /// This host has moved: packets leave from whatever address it has now.
     pub(crate) fn forget_local(&mut self) {
         self.paths.forget_local();
+        self.flight.on_moved();
     }
 
     /// Returns how packets to the present address are to be sent, `segment` bytes each.

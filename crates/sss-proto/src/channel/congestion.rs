@@ -23,6 +23,8 @@ pub(super) struct Controller {
     kind: Congestion,
     /// Of the draws on another path.
     seed: u32,
+    /// What this one knows of the path is kept elsewhere.
+    is_saved: bool,
     control: Box<dyn Control>,
     /// Use that is made of what an earlier channel knew of the path, and how that ended.
     resume: Option<Box<Resume>>,
@@ -39,6 +41,7 @@ impl Controller {
         Self {
             kind,
             seed: seed as u32,
+            is_saved: false,
             control,
             resume: None,
             resumed: ResumeState::default(),
@@ -84,6 +87,11 @@ impl Controller {
         let unused = self.resume.as_ref().and_then(|resume| resume.unused())?;
         self.end_resume(Some(ResumeState::Declined));
         Some(unused)
+    }
+
+    /// Knowledge of the path is to be kept elsewhere. Returns whether this is the first time.
+    pub(super) fn note_saved(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_saved, true)
     }
 
     pub(super) fn resume_state(&self) -> ResumeState {
@@ -141,7 +149,25 @@ impl Controller {
     /// As [`Control::on_false_congestion`].
     pub(super) fn on_false_congestion(&mut self) {
         self.control.on_false_congestion();
-        let outcome = self.resume.as_ref().and_then(|resume| resume.on_false_congestion());
+        if let Some(resume) = &mut self.resume {
+            resume.on_false_congestion(&mut *self.control);
+        }
+    }
+
+    /// As [`Control::on_persistent_congestion`].
+    pub(super) fn on_persistent_congestion(&mut self) {
+        self.control.on_persistent_congestion();
+        let outcome = self
+            .resume
+            .as_ref()
+            .and_then(|resume| resume.on_persistent_congestion());
+        self.end_resume(outcome);
+    }
+
+    /// The path is not the one of which something was known.
+    pub(super) fn on_moved(&mut self) {
+        let resume = self.resume.as_ref();
+        let outcome = resume.and_then(|resume| resume.on_moved(&mut *self.control));
         self.end_resume(outcome);
     }
 }

@@ -71,8 +71,6 @@ pub(super) struct Flow {
     pub(super) throughput: Throughput,
     /// The time when data may be sent again, if the pacer has held it back.
     pub(super) resume: Option<Instant>,
-    /// Knowledge of the path is kept elsewhere.
-    pub(super) is_saved: bool,
 }
 
 /// Numbers that an acknowledgement has settled, for those who wait for it.
@@ -168,7 +166,6 @@ impl Flight {
                 pacer: Pacer::new(now),
                 throughput: Throughput::default(),
                 resume: None,
-                is_saved: false,
             },
             mtu,
             padding: setup.config.padding,
@@ -237,12 +234,19 @@ impl Flight {
         self.mtu.start(now);
         self.flow.controller = self.flow.controller.restarted(self.mtu.current());
         self.flow.pacer = Pacer::new(now);
+        self.flow.throughput.begin_path();
         self.recovery.rtt = Rtt::new(rtt);
         self.recovery.loss = LossDetector::new();
         self.recovery.loss.restart(now);
         self.recovery.path_start = self.sent.next();
         self.sent.uncount();
         self.ecn.restart();
+    }
+
+    /// The path is another one, and no address says so: what is known of it is not of this one (REC-15).
+    pub(super) fn on_moved(&mut self) {
+        self.flow.controller.on_moved();
+        self.flow.throughput.begin_path();
     }
 
     /// Gives spare memory back. What is known of losses stays: an acknowledgement that is late may refute them.
@@ -563,7 +567,7 @@ impl Flight {
             self.recovery.loss.on_congestion(lost.first, lost.counted, reacted);
             if persistent {
                 self.recovery.loss.confirm_congestion();
-                controller.get_mut().on_persistent_congestion();
+                controller.on_persistent_congestion();
             }
         }
         if lost.black_hole {

@@ -57,7 +57,7 @@ pub struct ChannelInfo {
     /// over; 0 before the first one is. An application that sends less than the path carries sees here what it
     /// sends, and while nothing is sent it stays as it was.
     pub bandwidth: u64,
-    /// The highest that `bandwidth` has been.
+    /// The highest that `bandwidth` has been on the path that is in use.
     pub peak_bandwidth: u64,
     /// Bytes of UDP payload known to have arrived, in packets that carry data.
     pub bytes_delivered: u64,

@@ -52,7 +52,7 @@ impl Flight {
             at: flow.throughput.peaked(),
         };
         let is_worth_it = saved.jump() > initial_window(self.mtu.current());
-        (is_worth_it && !std::mem::replace(&mut flow.is_saved, true)).then_some(saved)
+        (is_worth_it && flow.controller.note_saved()).then_some(saved)
     }
 
     /// Returns whether so much is to be acknowledged that chance does not lose all of it.

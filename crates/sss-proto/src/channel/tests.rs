@@ -4,6 +4,7 @@ mod ends;
 mod protection;
 mod recovery;
 mod rest;
+mod succession;
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;

@@ -8,6 +8,8 @@ use crate::time::Instant;
 /// The shortest time over which the rate is measured. Shorter ones would show bursts of acknowledgements, not
 /// bandwidth.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// Nanoseconds in a second.
+const NANOS: u128 = 1_000_000_000;
 
 /// The rate at which bytes are acknowledged, in windows of a round trip, or of [`SHORTEST`] if that is longer. An
 /// acknowledgement costs an addition and a comparison.
@@ -17,35 +19,45 @@ const SHORTEST: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(super) struct Throughput {
     delivered: u64,
-    /// The time when the present window began, or zero before the first one, and what was delivered before.
-    window: (Instant, u64),
+    /// The time when the present window began, or zero before the first one.
+    since: Instant,
+    /// Bytes acknowledged in it; no more than can be counted.
+    bytes: u32,
+    /// The end of the latest window with at least half of the peak, in whole seconds.
+    peaked: u32,
     latest: u64,
+    /// The highest rate on the present path.
     peak: u64,
-    /// The end of the latest window with at least half of that.
-    peaked: Instant,
 }
 
 impl Throughput {
     /// So many bytes were newly acknowledged.
     pub(super) fn on_acked(&mut self, now: Instant, bytes: u64, rtt: Duration) {
         self.delivered += bytes;
-        let (begun, before) = self.window;
-        if begun == Instant::default() {
+        if self.since == Instant::default() {
             // How long these were under way is not known.
-            self.window = (now, self.delivered);
+            self.since = now;
             return;
         }
-        let elapsed = now.since(begun);
+        self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        let elapsed = now.since(self.since);
         if elapsed < rtt.max(SHORTEST) {
             return;
         }
-        let rate = u128::from(self.delivered - before) * 1_000_000_000 / elapsed.as_nanos().max(1);
+        let rate = u128::from(self.bytes) * NANOS / elapsed.as_nanos().max(1);
         self.latest = u64::try_from(rate).unwrap_or(u64::MAX);
         self.peak = self.peak.max(self.latest);
         if self.latest >= self.peak / 2 {
-            self.peaked = now;
+            let seconds = u128::from(now.as_nanos()) / NANOS;
+            self.peaked = u32::try_from(seconds).unwrap_or(u32::MAX);
         }
-        self.window = (now, self.delivered);
+        (self.since, self.bytes) = (now, 0);
+    }
+
+    /// The path is another one: what it carries is not known.
+    pub(super) fn begin_path(&mut self) {
+        (self.since, self.bytes) = (Instant::default(), 0);
+        (self.latest, self.peak, self.peaked) = (0, 0, 0);
     }
 
     /// Bytes acknowledged so far.
@@ -58,14 +70,14 @@ impl Throughput {
         self.latest
     }
 
-    /// The highest rate of any window, in bytes per second.
+    /// The highest rate of any window on the present path, in bytes per second.
     pub(super) fn peak(&self) -> u64 {
         self.peak
     }
 
-    /// Returns when it was last at least half of that.
+    /// Returns when it was last at least half of that, or a moment less than a second before.
     pub(super) fn peaked(&self) -> Instant {
-        self.peaked
+        Instant::default() + Duration::from_secs(u64::from(self.peaked))
     }
 }
 
@@ -102,6 +114,19 @@ mod tests {
         feed(&mut throughput, 0..=900, 1000, 300);
         feed(&mut throughput, 901..=2400, 100, 300);
         assert_eq!((throughput.latest(), throughput.peak()), (100_000, 1_000_000));
+    }
+
+    // spec: REC-15
+    #[test]
+    fn another_path_has_another_peak() {
+        let mut throughput = Throughput::default();
+        feed(&mut throughput, 100..=1100, 1000, 100);
+        assert_eq!((throughput.peak(), throughput.peaked()), (1_000_000, at(1000)));
+        throughput.begin_path();
+        assert_eq!((throughput.peak(), throughput.peaked()), (0, Instant::default()));
+        feed(&mut throughput, 1500..=2000, 100, 100);
+        assert_eq!((throughput.peak(), throughput.peaked()), (100_000, at(2000)));
+        assert_eq!(throughput.delivered(), 1_051_100, "is of the channel");
     }
 
     #[test]

@@ -115,6 +115,10 @@ impl Host {
                 self.peers.settle(&mut self.local, index);
             }
         }
+        self.local
+            .history
+            .saved_paths
+            .on_network_change(|route, _| has_moved(route));
         self.run_timers(now);
     }
 

@@ -13,6 +13,7 @@ mod post_quantum;
 mod relay_only;
 mod relays;
 mod rest;
+mod resuming;
 mod shards;
 mod side_by_side;
 mod strangers;

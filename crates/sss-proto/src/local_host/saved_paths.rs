@@ -40,9 +40,12 @@ impl Ends {
 }
 
 impl SavedPaths {
-    /// Notes what was found out about a path to a peer, in place of what was known.
+    /// Notes what was found out about a path to a peer, in place of what was known, unless that is newer.
     pub(crate) fn note(&mut self, peer: Eid, path: &Path, saved: SavedPath) {
         let ends = Ends::new(peer, path);
+        if self.paths.get(&ends).is_some_and(|(_, known)| known.at > saved.at) {
+            return;
+        }
         self.forget(&ends);
         if self.paths.len() >= MAX_PATHS
             && let Some((_, oldest)) = self.by_age.pop_first()
@@ -121,6 +124,22 @@ mod tests {
         }
         assert_eq!(paths.take(now, peers[0], &ours), Some(saved(now, 2)));
         assert_eq!(paths.take(now, peers[0], &ours), None);
+    }
+
+    // spec: REC-15
+    #[test]
+    fn what_was_found_out_earlier_takes_the_place_of_nothing_newer() {
+        let now = Instant::from_nanos(1);
+        let peers = peers();
+        let newer = saved(now + Duration::from_secs(1), 2);
+        for order in [[saved(now, 1), newer], [newer, saved(now, 1)]] {
+            let mut paths = SavedPaths::default();
+            for saved in order {
+                paths.note(peers[0], &path(1, None), saved);
+            }
+            assert_eq!(paths.take(newer.at, peers[0], &path(1, None)), Some(newer));
+            assert!(paths.paths.is_empty() && paths.by_age.is_empty());
+        }
     }
 
     // spec: REC-15

@@ -43,6 +43,8 @@ struct Before {
     window: u64,
     threshold: u64,
     curve: Curve,
+    /// The rate that slow start was to end with.
+    expected: Option<f64>,
 }
 
 /// The cubic function of the present congestion avoidance stage.
@@ -235,7 +237,7 @@ impl Control for Cubic {
     }
 
     fn on_congestion(&mut self, now: Instant, signal: &Signal) -> bool {
-        self.start.end();
+        let expected = self.start.end();
         if self.recovery_start.is_some_and(|start| signal.sent <= start) {
             return false;
         }
@@ -244,6 +246,7 @@ impl Control for Cubic {
             window: self.window,
             threshold: self.threshold,
             curve: self.curve,
+            expected,
         });
         let window = self.window as f64;
         // Fast convergence (RFC 9438 section 4.7).
@@ -268,6 +271,7 @@ impl Control for Cubic {
             self.window = before.window;
             self.threshold = before.threshold;
             self.curve = before.curve;
+            self.start.expect_again(before.expected);
             self.recovery_start = None;
             self.is_recovering = false;
         }

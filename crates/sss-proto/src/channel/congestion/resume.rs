@@ -5,6 +5,7 @@
 //!  reconnaissance --- all as before ---> unvalidated --- the first comes back ---> validating --- the last ---> over
 //!        |                                    |                                        |
 //!        +--- loss, another round trip: over  +------------- congestion ---------------+---> retreat ---> over
+//!                                             +<------- if it turns out to be none -----+--------+
 //! ```
 
 use std::time::Duration;
@@ -84,12 +85,20 @@ pub(super) struct Resume {
 enum Phase {
     /// So many bytes are to be acknowledged before more is tried.
     Reconnaissance(u64),
-    /// From the packet of this number on, more was sent than the path is known to carry, since then.
-    Unvalidated(Trial, u64, Instant),
-    /// Packets up to this number were.
-    Validating(Trial, u64),
-    /// So were these, and some came to no good. Their number is known from the next acknowledgement on.
-    Retreat(u64, Option<u64>),
+    /// More is sent than the path is known to carry.
+    Trial(Trial, Part),
+    /// So it was then, and some came to no good. The number of the last packet is known from the next acknowledgement
+    /// on.
+    Retreat(Trial, Part, Option<u64>),
+}
+
+/// Part of a trial.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    /// From the packet of this number on, more was sent, since then.
+    Unvalidated(u64, Instant),
+    /// Packets up to this number were more.
+    Validating(u64),
 }
 
 /// The window that is tried.
@@ -125,8 +134,8 @@ impl Resume {
     pub(super) fn state(&self) -> ResumeState {
         match self.phase {
             Phase::Reconnaissance(_) => ResumeState::Reconnaissance,
-            Phase::Unvalidated(..) => ResumeState::Unvalidated,
-            Phase::Validating(..) => ResumeState::Validating,
+            Phase::Trial(_, Part::Unvalidated(..)) => ResumeState::Unvalidated,
+            Phase::Trial(_, Part::Validating(_)) => ResumeState::Validating,
             Phase::Retreat(..) => ResumeState::Retreated,
         }
     }
@@ -134,9 +143,9 @@ impl Resume {
     /// Bytes per second at which packets leave; `model` is what the controller says of that, if it says anything.
     pub(super) fn pacing_rate(&self, model: Option<f64>) -> Option<f64> {
         match &self.phase {
-            Phase::Unvalidated(trial, ..) => Some(trial.rate().max(model.unwrap_or_default())),
+            Phase::Trial(trial, Part::Unvalidated(..)) => Some(trial.rate().max(model.unwrap_or_default())),
             // What the model is made from has still to come back.
-            Phase::Validating(trial, _) => model.map(|rate| rate.max(trial.rate())),
+            Phase::Trial(trial, Part::Validating(_)) => model.map(|rate| rate.max(trial.rate())),
             _ => model,
         }
     }
@@ -145,7 +154,7 @@ impl Resume {
     pub(super) fn on_sent(&mut self, now: Instant, seq: u64, in_flight: u64, control: &mut dyn Control) -> Outcome {
         match &self.phase {
             // The application had no more to send: what was not tried in a round trip is not known.
-            Phase::Unvalidated(trial, _, since) if now.since(*since) > trial.rtt => {
+            Phase::Trial(trial, Part::Unvalidated(_, since)) if now.since(*since) > trial.rtt => {
                 let trial = *trial;
                 self.validate(trial, seq, in_flight, control)
             }
@@ -164,7 +173,7 @@ impl Resume {
                     None
                 }
             }
-            Phase::Unvalidated(trial, first, _) => {
+            Phase::Trial(trial, Part::Unvalidated(first, _)) => {
                 trial.pipe += sample.bytes;
                 let trial = *trial;
                 if !control.in_slow_start() {
@@ -176,17 +185,17 @@ impl Resume {
                     false => None,
                 }
             }
-            Phase::Validating(trial, last) => {
+            Phase::Trial(trial, Part::Validating(last)) => {
                 trial.pipe += sample.bytes;
                 (sample.largest >= *last).then_some(ResumeState::Resumed)
             }
-            Phase::Retreat(pipe, last) => {
-                *pipe += sample.bytes;
+            Phase::Retreat(trial, _, last) => {
+                trial.pipe += sample.bytes;
                 let last = *last.get_or_insert(sample.next.saturating_sub(1));
                 if sample.largest < last {
                     return None;
                 }
-                control.grow_to((*pipe as f64 * BETA) as u64);
+                control.grow_to((trial.pipe as f64 * BETA) as u64);
                 Some(ResumeState::Retreated)
             }
         }
@@ -212,17 +221,18 @@ impl Resume {
             rtt: sample.smoothed.max(rtt),
             pipe: sample.remaining,
         };
-        self.phase = Phase::Unvalidated(trial, sample.next, sample.now);
+        self.phase = Phase::Trial(trial, Part::Unvalidated(sample.next, sample.now));
         None
     }
 
     /// All that was tried comes back from now on, and `next` is sent next: no more counts than was sent.
-    fn validate(&mut self, trial: Trial, next: u64, in_flight: u64, control: &mut dyn Control) -> Outcome {
-        control.set_window(in_flight.max(trial.pipe).min(trial.window));
+    fn validate(&mut self, mut trial: Trial, next: u64, in_flight: u64, control: &mut dyn Control) -> Outcome {
+        trial.window = in_flight.max(trial.pipe).min(trial.window);
+        control.set_window(trial.window);
         if in_flight <= trial.pipe {
             return Some(ResumeState::Declined);
         }
-        self.phase = Phase::Validating(trial, next.saturating_sub(1));
+        self.phase = Phase::Trial(trial, Part::Validating(next.saturating_sub(1)));
         None
     }
 
@@ -231,19 +241,42 @@ impl Resume {
     pub(super) fn on_congestion(&mut self, has_reacted: bool, control: &mut dyn Control) -> Outcome {
         match &self.phase {
             Phase::Reconnaissance(_) => Some(ResumeState::Declined),
-            Phase::Unvalidated(trial, ..) | Phase::Validating(trial, _) if has_reacted => {
-                let pipe = trial.pipe;
-                self.phase = Phase::Retreat(pipe, None);
-                control.retreat(pipe / 2);
+            Phase::Trial(trial, part) if has_reacted => {
+                let (trial, part) = (*trial, *part);
+                self.phase = Phase::Retreat(trial, part, None);
+                control.retreat(trial.pipe / 2);
                 None
             }
+            // What was sent after the retreat is too much as well: there is no way back.
+            Phase::Retreat(..) if has_reacted => Some(ResumeState::Retreated),
             _ => None,
         }
     }
 
-    /// Nothing that the controller has last reacted to was congestion.
-    pub(super) fn on_false_congestion(&self) -> Outcome {
-        matches!(self.phase, Phase::Retreat(..)).then_some(ResumeState::Resumed)
+    /// Nothing that the controller has last reacted to was congestion: the trial goes on.
+    pub(super) fn on_false_congestion(&mut self, control: &mut dyn Control) {
+        if let Phase::Retreat(trial, part, _) = &self.phase {
+            let (trial, part) = (*trial, *part);
+            control.set_window(control.window().max(trial.window));
+            self.phase = Phase::Trial(trial, part);
+        }
+    }
+
+    /// Nothing arrived for a long time: the path is not what it was. Returns how it has ended.
+    pub(super) fn on_persistent_congestion(&self) -> Outcome {
+        Some(match self.phase {
+            Phase::Reconnaissance(_) => ResumeState::Declined,
+            _ => ResumeState::Retreated,
+        })
+    }
+
+    /// The path is another one from now on: what has not arrived there counts no more. Returns how it has ended.
+    pub(super) fn on_moved(&self, control: &mut dyn Control) -> Outcome {
+        match &self.phase {
+            Phase::Trial(trial, _) => control.set_window(control.window().min(trial.pipe)),
+            Phase::Reconnaissance(_) | Phase::Retreat(..) => {}
+        }
+        Some(ResumeState::Declined)
     }
 }
 

@@ -214,9 +214,14 @@ impl Start {
         }
     }
 
-    /// Something was lost: there is nothing to look back for.
-    pub(super) fn end(&mut self) {
+    /// Something was lost: there is nothing to look back for. Returns the rate that was expected.
+    pub(super) fn end(&mut self) -> Option<f64> {
         self.landing = None;
-        self.expected = None;
+        self.expected.take()
+    }
+
+    /// Nothing was lost after all.
+    pub(super) fn expect_again(&mut self, expected: Option<f64>) {
+        self.expected = expected;
     }
 }

@@ -150,7 +150,8 @@ fn half_of_the_saved_window_is_tried_once_the_first_has_arrived_and_leaves_in_a_
             (sender.controller.pacing_rate().unwrap() / rate - 1.0).abs() < 0.01,
             "{kind}"
         );
-        // What arrives of the first packets makes it no larger.
+        // What arrives of the first packets makes it no larger, though all of it is used.
+        sender.fill(150);
         sender.ack(150, 5);
         assert_eq!(sender.window(), JUMP, "{kind}");
     }
@@ -296,4 +297,238 @@ fn what_was_not_tried_goes_to_the_next_channel() {
     // On another path nothing is known.
     let restarted = Sender::new(Congestion::Cubic).controller.restarted(DATAGRAM);
     assert_eq!(restarted.resume_state(), ResumeState::Unknown);
+}
+
+/// Phases in which more is sent than the path is known to carry.
+const TRIALS: [ResumeState; 2] = [ResumeState::Unvalidated, ResumeState::Validating];
+
+impl Sender {
+    /// All of what may be tried has been sent; or it arrives, if that is `state`.
+    fn trying(kind: Congestion, state: ResumeState) -> Self {
+        let mut sender = Self::new(kind);
+        sender.reconnoitre();
+        sender.try_all();
+        if state == ResumeState::Validating {
+            sender.fill(199);
+            sender.ack(200, 1);
+        }
+        assert_eq!(sender.state(), state, "{kind}");
+        sender
+    }
+
+    /// The oldest packet comes back marked.
+    fn mark(&mut self, now: u64) {
+        self.controller.on_congestion(
+            at(now),
+            &Signal {
+                sent: at(now.saturating_sub(100)),
+                seq: self.acked,
+                rtt: self.rtt,
+                kind: SignalKind::Mark,
+            },
+        );
+    }
+}
+
+// spec: REC-17
+#[test]
+fn marks_are_taken_for_what_they_are_in_every_phase() {
+    for kind in Congestion::ALL {
+        let mut sender = Sender::new(kind);
+        sender.fill(0);
+        sender.ack(100, 2);
+        sender.mark(100);
+        assert_eq!(sender.state(), ResumeState::Declined, "{kind}");
+        assert!(sender.window() <= 2 * INITIAL, "{kind}");
+    }
+    for state in TRIALS {
+        let mut sender = Sender::trying(Congestion::Cubic, state);
+        sender.mark(210);
+        assert_eq!(sender.state(), ResumeState::Retreated);
+        assert!(sender.window() <= JUMP / 2, "{}", sender.window());
+        // BBR's start goes on with a mark: a queue stands before the pipe is full.
+        let mut sender = Sender::trying(Congestion::Bbr, state);
+        let before = sender.window();
+        sender.mark(210);
+        assert_eq!((sender.window(), sender.state()), (before, state));
+    }
+}
+
+// spec: REC-17
+#[test]
+fn what_was_tried_does_not_make_the_window_grow_after_a_retreat() {
+    for state in TRIALS {
+        let mut sender = Sender::trying(Congestion::Cubic, state);
+        sender.lose(210, 1);
+        let retreated = sender.window();
+        let last = sender.next;
+        while sender.acked + 1 < last {
+            sender.ack(250, 1);
+            assert_eq!(sender.window(), retreated);
+        }
+        assert!(!sender.controller.get().in_slow_start());
+        sender.ack(300, 1);
+        assert!(
+            sender.controller.get().in_slow_start(),
+            "up to 0.7 times what has arrived"
+        );
+        assert_eq!(sender.controller.resume_state(), ResumeState::Retreated);
+        assert!(sender.controller.resume.is_none());
+    }
+}
+
+// spec: REC-17
+#[test]
+fn who_loses_more_after_a_retreat_does_not_return_to_what_was_tried() {
+    for state in TRIALS {
+        let mut sender = Sender::trying(Congestion::Cubic, state);
+        sender.lose(210, 1);
+        // Of what was sent after that, some is lost before the last of it is acknowledged.
+        sender.send(211);
+        sender.lose(400, 1);
+        let reduced = sender.window();
+        sender.ack(400, sender.next - sender.acked);
+        assert!(
+            !sender.controller.get().in_slow_start(),
+            "{} of {reduced}",
+            sender.window()
+        );
+        // That those were none takes back no more than the reaction to them.
+        sender.controller.on_false_congestion();
+        assert_eq!(sender.state(), ResumeState::Retreated);
+        assert!(sender.window() <= JUMP / 2 + u64::from(DATAGRAM), "{}", sender.window());
+    }
+}
+
+// spec: REC-17
+#[test]
+fn after_losses_that_were_none_the_trial_goes_on() {
+    for kind in Congestion::ALL {
+        for state in TRIALS {
+            let mut sender = Sender::trying(kind, state);
+            let before = sender.window();
+            sender.lose(210, 50);
+            assert_eq!(sender.state(), ResumeState::Retreated, "{kind}");
+            assert!(sender.window() < before / 2 + 50 * u64::from(DATAGRAM), "{kind}");
+            sender.controller.on_false_congestion();
+            assert_eq!(sender.state(), state, "{kind}");
+            assert!(sender.controller.get().in_slow_start(), "{kind}");
+            sender.ack(212, 1);
+            assert!(
+                sender.window() * 5 >= before * 4,
+                "{kind}: {} of {before}",
+                sender.window()
+            );
+            // And may still come to no good.
+            sender.lose(320, 100);
+            assert_eq!(sender.state(), ResumeState::Retreated, "{kind}");
+        }
+    }
+}
+
+// spec: REC-16, REC-17
+#[test]
+fn a_silent_path_is_not_the_one_that_was_known() {
+    for kind in Congestion::ALL {
+        let mut sender = Sender::new(kind);
+        sender.fill(0);
+        sender.ack(100, 1);
+        sender.controller.on_persistent_congestion();
+        assert_eq!(sender.state(), ResumeState::Declined, "{kind}");
+        for state in TRIALS {
+            let mut sender = Sender::trying(kind, state);
+            // BBR takes few losses for no congestion.
+            sender.lose(2000, 1);
+            sender.controller.on_persistent_congestion();
+            assert_eq!(sender.state(), ResumeState::Retreated, "{kind}");
+            let arrived = sender.in_flight();
+            sender.ack(2100, 10);
+            assert!(
+                sender.window() < arrived / 4,
+                "{kind}: {} of {arrived}",
+                sender.window()
+            );
+        }
+    }
+}
+
+// spec: REC-15, REC-16
+#[test]
+fn who_moves_makes_no_jump_and_keeps_none_that_has_not_arrived() {
+    for kind in Congestion::ALL {
+        let mut sender = Sender::new(kind);
+        sender.fill(0);
+        sender.controller.on_moved();
+        assert_eq!(
+            (sender.state(), sender.controller.take_unused()),
+            (ResumeState::Declined, None)
+        );
+        sender.reconnoitre();
+        assert!(sender.window() <= 2 * INITIAL, "{kind}: {}", sender.window());
+        for packets in [0, 20] {
+            let mut sender = Sender::new(kind);
+            sender.reconnoitre();
+            let pipe = sender.in_flight() + packets * u64::from(DATAGRAM);
+            sender.fill(150);
+            sender.ack(150, packets.max(1));
+            sender.controller.on_moved();
+            assert_eq!(sender.state(), ResumeState::Declined, "{kind}");
+            assert!(
+                sender.window() <= pipe + u64::from(DATAGRAM),
+                "{kind}: {}",
+                sender.window()
+            );
+            sender.ack(160, 1);
+            assert!(sender.window() <= pipe + 3 * u64::from(DATAGRAM), "{kind}");
+        }
+    }
+    let mut unknown = Controller::new(Congestion::Cubic, DATAGRAM, 1);
+    unknown.on_moved();
+    assert_eq!(unknown.resume_state(), ResumeState::Unknown);
+}
+
+// spec: REC-16
+#[test]
+fn a_clock_that_stands_still_makes_no_trial_endless() {
+    for kind in Congestion::ALL {
+        let mut sender = Sender::new(kind);
+        // Nor a rate that is none: the saved round trip is as short.
+        sender.rtt = Duration::ZERO;
+        let saved = SavedPath {
+            window: 2 * JUMP,
+            rate: 5_000_000,
+            rtt: Duration::from_nanos(1),
+            at: at(0),
+        };
+        sender.controller.resume(saved, DATAGRAM);
+        sender.fill(0);
+        for _ in 0..2000 {
+            sender.ack(0, 1);
+            sender.fill(0);
+            assert!(sender.controller.pacing_rate().is_none_or(f64::is_finite), "{kind}");
+        }
+        assert!(
+            matches!(sender.state(), ResumeState::Resumed | ResumeState::Declined),
+            "{kind}: {:?}",
+            sender.state()
+        );
+    }
+}
+
+// spec: REC-16
+#[test]
+fn a_window_that_is_as_large_without_is_not_made_smaller() {
+    for kind in Congestion::ALL {
+        let mut sender = Sender::new(kind);
+        let saved = SavedPath {
+            window: 2 * INITIAL + 2,
+            rate: 5_000_000,
+            rtt: RTT,
+            at: at(0),
+        };
+        sender.controller.resume(saved, DATAGRAM);
+        sender.reconnoitre();
+        assert_eq!(sender.state(), ResumeState::Declined, "{kind}");
+        assert!(sender.window() > saved.jump(), "{kind}");
+    }
 }
