@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use sss_proto::{Congestion, ResumeState};
+use sss_sim::Blackout;
 use sss_sim::congestion::links::single;
 use sss_sim::congestion::resume::{END, Outcome, Return, Way, play};
-use sss_sim::congestion::{Change, Setup, run};
+use sss_sim::congestion::{Change, Report, Setup, run};
 
 use crate::support::{ms, secs};
 
@@ -122,4 +123,84 @@ fn from_another_address_or_after_an_hour_nothing_is_known() {
     assert_eq!(again(None, secs(1)), ResumeState::Resumed);
     assert_eq!(again(Some(Change::Moved), secs(1)), ResumeState::Unknown);
     assert_eq!(again(None, secs(3601)), ResumeState::Unknown);
+}
+
+/// Another connection over the wide path, from 6 s on, while this happens.
+fn again(control: Congestion, products: f64, changes: &[(Duration, Change)], edit: impl FnOnce(&mut Setup)) -> Report {
+    let mut setup = Setup {
+        from: secs(1),
+        until: END + secs(6),
+        ..single(control, (WIDE.0, WIDE.1), products)
+    };
+    setup.changes.push((END, Change::Anew(secs(1))));
+    setup.changes.extend(changes);
+    edit(&mut setup);
+    run(&setup).unwrap()
+}
+
+fn state(report: &Report) -> ResumeState {
+    report.flows[0].channel.as_ref().unwrap().resume
+}
+
+/// Times from the beginning of that connection, in each phase.
+const IN_PHASES: [u64; 3] = [250, 350, 420];
+
+fn begun() -> Duration {
+    END + secs(1)
+}
+
+// spec: REC-15, REC-16, CHN-11
+#[test]
+fn a_receiver_that_moves_in_any_phase_is_begun_with_as_any() {
+    for control in Congestion::ALL {
+        for after in IN_PHASES {
+            let moved = again(control, 1.0, &[(begun() + ms(after), Change::Moved)], |_| {});
+            assert_eq!(state(&moved), ResumeState::Unknown, "{control}, {after} ms");
+        }
+    }
+}
+
+// spec: REC-16, REC-17
+#[test]
+fn a_blackout_in_any_phase_costs_no_more_than_without() {
+    for control in Congestion::ALL {
+        for after in IN_PHASES {
+            let from = begun() + ms(after);
+            let until = from + ms(300);
+            let [without, with] = [false, true].map(|resumes| {
+                again(control, 1.0, &[], |setup| {
+                    setup.senders[0].resumes = resumes;
+                    setup.blackouts.push(Blackout { from, until });
+                })
+            });
+            assert!(with.overflowed <= without.overflowed + 10, "{control}, {after} ms");
+            let [without, with] = [without, with].map(|report| report.flows[0].rate(until, until + secs(2)));
+            assert!(
+                with >= 0.9 * without,
+                "{control}, {after} ms: {with} in place of {without}"
+            );
+        }
+    }
+}
+
+// spec: REC-17
+#[test]
+fn a_path_that_has_become_far_slower_gets_no_more_than_the_jump() {
+    let slower = Change::Rate(RATE / 100);
+    // Half of what the wide path carried takes so long there.
+    let jump = secs(5);
+    for control in Congestion::ALL {
+        for products in [0.1, 4.0] {
+            let [without, with] = [false, true].map(|resumes| {
+                again(control, products, &[(END + ms(500), slower)], |setup| {
+                    setup.senders[0].resumes = resumes;
+                    (setup.from, setup.until) = (begun(), END + secs(31));
+                })
+            });
+            let name = format!("{control}, {products}: {with:?}, without {without:?}");
+            assert!(with.overflowed <= without.overflowed * 3 / 2, "{name}");
+            assert!(with.wait.1 <= without.wait.1 + jump, "{name}");
+            assert!(with.flows[0].goodput >= 0.95 * without.flows[0].goodput, "{name}");
+        }
+    }
 }
