@@ -23,7 +23,7 @@ pub(super) struct Controller {
     kind: Congestion,
     /// Of the draws on another path.
     seed: u32,
-    /// What this one knows of the path is kept elsewhere.
+    /// Knowledge that this one has of the path is kept elsewhere.
     is_saved: bool,
     control: Box<dyn Control>,
     /// Use that is made of what an earlier channel knew of the path, and how that ended.

@@ -243,12 +243,6 @@ impl Flight {
         self.ecn.restart();
     }
 
-    /// The path is another one, and no address says so: what is known of it is not of this one (REC-15).
-    pub(super) fn on_moved(&mut self) {
-        self.flow.controller.on_moved();
-        self.flow.throughput.begin_path();
-    }
-
     /// Gives spare memory back. What is known of losses stays: an acknowledgement that is late may refute them.
     pub(super) fn rest(&mut self) {
         self.sent.shrink();

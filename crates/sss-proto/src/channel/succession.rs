@@ -36,6 +36,12 @@ pub(crate) fn resume(saved: SavedPath, to: &mut Channel) {
 }
 
 impl Flight {
+    /// The path is another one, and no address says so: what is known of it is not of this one (REC-15).
+    pub(super) fn on_moved(&mut self) {
+        self.flow.controller.on_moved();
+        self.flow.throughput.begin_path();
+    }
+
     /// Takes the window, but no more than twice what has arrived in a round trip at most.
     fn take_saved(&mut self) -> Option<SavedPath> {
         if let Some(unused) = self.flow.controller.take_unused() {

@@ -107,7 +107,7 @@ impl Rounds {
 impl Rounds {
     /// Takes it to be far better that few are woken in pairs, for some seconds.
     pub(super) fn prefer_pairs(&mut self) {
-        self.pairs.prefer();
+        self.pairs.insert(Pairs::new()).prefer();
     }
 }
 

@@ -29,7 +29,7 @@ fn way(net: &Net) -> Path {
     }
 }
 
-/// What host 0 knows of the path to host 1.
+/// Knowledge that host 0 has of the path to host 1.
 fn known(net: &mut Net) -> Option<SavedPath> {
     let (now, eid, path) = (net.now, net.eid(1), way(net));
     net.host(0).local.history.saved_paths.take(now, eid, &path)
