@@ -5,7 +5,7 @@
 //! flight as well. Nothing here can know which it is, so both ways are tried in turn, and their rates compared.
 //!
 //! That is for a driver and tasks that share a thread. Where tasks have threads of their own they run beside the driver
-//! in any case, and in pairs fewer requests were answered.
+//! in any case.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
