@@ -188,9 +188,8 @@ impl Peers {
                 Unheard::Tree(ended) => local.history.note_tree_end(ended),
             }
         }
-        let eid = *peer.eid();
         for (path, saved) in peer.transport_mut().channels_mut().take_saved() {
-            local.history.saved_paths.note(eid, &path, saved);
+            local.history.saved_paths.note(*peer.eid(), &path, saved);
         }
         if local.config.key_log {
             let secrets = peer.transport_mut().take_secrets();

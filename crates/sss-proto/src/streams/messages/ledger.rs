@@ -29,6 +29,7 @@ use crate::time::Instant;
 
 /// The rate of loss, in parts of 65536, up to which datagrams travel without state (STR-32): 1%.
 const MAX_LOSS: u32 = 655;
+
 /// The datagrams of one peer's streams.
 #[derive(Debug)]
 pub(crate) struct Ledger {
