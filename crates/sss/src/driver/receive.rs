@@ -20,7 +20,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::BytesMut;
 use quinn_udp::{BATCH_SIZE, RecvMeta};
@@ -45,9 +44,7 @@ const MIN_KEPT: usize = BUFFER / 4;
 const MAX_CALLS: usize = 8;
 /// Rounds for which the negotiation waits at most, while all of them have enough to do without it.
 const MAX_FULL_ROUNDS: u8 = 16;
-/// Time for the negotiation in one round, while other packets may be arriving.
-const MAX_NEGOTIATION: Duration = Duration::from_micros(500);
-/// Batches of the negotiation between two looks at the clock.
+/// Batches of the negotiation between two releases of the lock.
 const NEGOTIATION_STEP: usize = 8;
 /// Batches that wait, at most, of the negotiation and of all else. What is beyond is dropped, as the system drops what
 /// is too much.
@@ -420,41 +417,50 @@ impl Receiver {
         }
     }
 
-    /// Step 3, up to about so many bytes. Returns how many it were.
+    /// Step 3, up to about so many bytes. Returns how many it were; all of them, if the time of the round is over.
     fn feed(&mut self, shared: &Shared, limit: usize) -> usize {
         if self.staged.is_empty() {
             return 0;
         }
-        let mut fed = 0;
+        let (mut fed, mut is_over) = (0, false);
         shared.drive(|inner, now| {
             while fed < limit
                 && let Some(mut batch) = self.staged.pop_front()
             {
+                let is_costly = batch.is_costly();
                 if let Some(rest) = batch.split_off(limit - fed) {
                     self.staged.push_front(rest);
                 }
                 fed += batch.data.len();
                 batch.feed(inner, now, &mut self.memory.buffers);
+                is_over = is_costly && self.rounds.is_over(shared.clock().now().since(now), true);
+                if is_over {
+                    return;
+                }
             }
         });
         self.rounds.feed(fed);
-        fed
+        if is_over { limit } else { fed }
     }
 
     /// Step 4. Others get the lock between its parts.
     fn negotiate(&mut self, shared: &Shared) {
-        let mut begun = None;
-        while !self.negotiation.is_empty() {
-            let now = shared.drive(|inner, now| {
-                let count = self.negotiation.len().min(NEGOTIATION_STEP);
-                for batch in self.negotiation.drain(..count) {
+        let begun = shared.clock().now();
+        let mut is_over = false;
+        while !is_over && !self.negotiation.is_empty() {
+            shared.drive(|inner, now| {
+                for _ in 0..NEGOTIATION_STEP {
+                    let Some(batch) = self.negotiation.pop_front() else {
+                        return;
+                    };
+                    let is_costly = batch.is_costly();
                     batch.feed(inner, now, &mut self.memory.buffers);
+                    is_over = self.rounds.is_over(shared.clock().now().since(begun), is_costly);
+                    if is_over {
+                        return;
+                    }
                 }
-                now
             });
-            if now.since(*begun.get_or_insert(now)) >= MAX_NEGOTIATION {
-                return;
-            }
         }
     }
 }
@@ -512,6 +518,15 @@ impl Staged {
         }
         let data = self.data.split_off(at);
         Some(Self { data, ..*self })
+    }
+
+    /// Returns whether it may take much cryptography, as the answers of a negotiation do.
+    fn is_costly(&self) -> bool {
+        let kind = self.data.first().map(|first| Kind::try_from(*first));
+        matches!(
+            kind,
+            Some(Ok(Kind::Cookie | Kind::CookieK | Kind::Initiate | Kind::Accept))
+        )
     }
 
     /// Returns whether a greeter has admitted it.
@@ -618,6 +633,42 @@ mod tests {
         assert!(!receiver.yields_to(true), "its turn, after so many");
         assert!(receiver.yields_to(true));
         assert!(!receiver.yields_to(false), "its turn, when there is nothing else");
+    }
+
+    #[test]
+    fn answers_of_a_negotiation_that_take_long_end_a_round_and_nothing_else_does() {
+        let core = sss_proto::Host::new(
+            sss_proto::Config::default(),
+            sss_crypto::StaticKey::from_bytes([1; 32]),
+            [7; 32],
+        );
+        let shared = Shared::new(core, ([127, 0, 0, 1], 1).into());
+        let (mut receiver, mut stats) = (Receiver::new(), SocketStats::default());
+        receiver.rounds = Rounds::new().with_slow_negotiation();
+        let short = 0x40;
+        for kind in [short, short, Kind::Initiate as u8, short, Kind::Accept as u8, short] {
+            receiver.put(
+                Staged::new(&RecvMeta::default(), [kind; 50][..].into(), Origin::Slab),
+                &mut stats,
+            );
+        }
+        let mut left = Vec::new();
+        while !receiver.staged.is_empty() {
+            let fed = receiver.feed(&shared, 1000);
+            left.push((receiver.staged.len(), fed));
+        }
+        assert_eq!(left, [(3, 1000), (1, 1000), (0, 50)]);
+        let kinds = [Kind::Initiate, Kind::Hello, Kind::Hello, Kind::Initiate, Kind::Hello];
+        for kind in kinds {
+            let staged = Staged::new(&RecvMeta::default(), [kind as u8; 50][..].into(), Origin::Slab);
+            receiver.negotiation.push_back(staged);
+        }
+        let mut left = Vec::new();
+        while !receiver.negotiation.is_empty() {
+            receiver.negotiate(&shared);
+            left.push(receiver.negotiation.len());
+        }
+        assert_eq!(left, [4, 1, 0]);
     }
 
     // spec: NEG-39

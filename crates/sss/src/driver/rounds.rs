@@ -4,8 +4,11 @@
 //! with it: one of the two always waits. In short rounds both work at the same time. Bulk wants long ones, since each
 //! has its price. So what is bounded is what the application has to do in a round: the tasks that are woken, and the
 //! calls that bytes have it make, by what they were in the rounds before. Where few are woken, [`pairs`] may be better.
+//! Cryptography of negotiations is bounded by time, for the same reason.
 
 mod pairs;
+
+use std::time::Duration;
 
 use sss_proto::Instant;
 
@@ -22,6 +25,11 @@ const CALLS_OF_ONE: usize = 7;
 const MIN_FED: usize = 3000;
 /// Bytes that may be fed at most.
 const MAX_FED: usize = 512 << 10;
+/// Time for the negotiation in one round, while other packets may be arriving.
+const NEGOTIATION: Duration = Duration::from_micros(500);
+/// Time until an answer of a negotiation ends the round, where tasks run on the driver's thread: what an INITIATE or a
+/// COOKIE takes. It is sent before the next is computed, so that both ends compute at the same time.
+const ANSWERS: Duration = Duration::from_micros(50);
 /// Part that one round has in what is known of all, as a power of two.
 const WEIGHT: u32 = 3;
 
@@ -42,6 +50,8 @@ pub(super) struct Rounds {
     /// Calls counted so far, and when.
     calls: u64,
     counted: Instant,
+    /// Time until an answer of a negotiation ends the round.
+    answers: Duration,
     /// Only if those who are woken run on the driver's thread.
     pairs: Option<Pairs>,
 }
@@ -54,14 +64,18 @@ impl Rounds {
             fed_before: 0,
             calls: 0,
             counted: Instant::from_nanos(0),
+            answers: NEGOTIATION,
             pairs: None,
         }
     }
 
     /// The same, for a driver on whose thread those run that are woken, if that is set.
     pub(super) fn on_one_thread(self, is_so: bool) -> Self {
-        let pairs = is_so.then(Pairs::new);
-        Self { pairs, ..self }
+        Self {
+            answers: if is_so { ANSWERS } else { NEGOTIATION },
+            pairs: is_so.then(Pairs::new),
+            ..self
+        }
     }
 
     /// Takes note of all calls that the application has made until `now`.
@@ -92,6 +106,11 @@ impl Rounds {
         (self.bytes_per_call * CALLS / 256).clamp(MIN_FED, MAX_FED)
     }
 
+    /// Returns whether the round is over after so much time for a negotiation, the last of it for what `is_costly`.
+    pub(super) fn is_over(&self, elapsed: Duration, is_costly: bool) -> bool {
+        elapsed >= if is_costly { self.answers } else { NEGOTIATION }
+    }
+
     /// Returns whether the bytes fed since the calls were counted lead to no more calls than one request does.
     pub(super) fn is_for_one(&self) -> bool {
         self.fed * 256 <= self.bytes_per_call * CALLS_OF_ONE
@@ -105,6 +124,14 @@ impl Rounds {
 
 #[cfg(test)]
 impl Rounds {
+    /// Takes every answer of a negotiation to last longer than a round may.
+    pub(super) fn with_slow_negotiation(self) -> Self {
+        Self {
+            answers: Duration::ZERO,
+            ..self
+        }
+    }
+
     /// Takes it to be far better that few are woken in pairs, for some seconds.
     pub(super) fn prefer_pairs(&mut self) {
         self.pairs.insert(Pairs::new()).prefer();
