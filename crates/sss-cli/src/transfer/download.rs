@@ -341,10 +341,11 @@ impl Download {
                 Err(TransferError::Refused(refusal)) => refusal,
                 other => return other.map_err(|error| error.about(&to.path)),
             };
+            // What did not come to be a file here counts as nothing: no more is told of than was verified.
+            attempt.take_back();
             if !tries.again(refusal.status).await {
                 break refusal;
             }
-            attempt.take_back();
             self.tally
                 .note_all(tries.tell_once(&refusal).map(|text| format!("{}: {text}", to.path)));
             if refusal.status == Status::Changed {

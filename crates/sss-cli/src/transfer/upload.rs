@@ -110,10 +110,11 @@ impl Upload {
                 Err(TransferError::Refused(refusal)) => refusal,
                 other => break other,
             };
+            // What did not come to be a file there counts as nothing: no more is told of than was verified.
+            attempt.take_back();
             if !tries.again(refusal.status).await {
                 break Err(refusal.into());
             }
-            attempt.take_back();
             let told = tries.tell_once(&refusal);
             self.tally
                 .note_all(told.map(|text| format!("{}: {text}", self.local.join(&path))));

@@ -109,6 +109,10 @@ impl Answer {
 
 /// What `get` makes of it.
 fn get(answer: Answer) -> (Ran, Home) {
+    get_with(answer, &[])
+}
+
+fn get_with(answer: Answer, options: &[&str]) -> (Ran, Home) {
     let (runtime, client) = (runtime(), Home::new());
     let host = runtime.block_on(Host::builder().bind("127.0.0.1:0").build()).unwrap();
     let server = runtime.block_on(async { host.listen("files", "sync/1").unwrap() });
@@ -121,7 +125,8 @@ fn get(answer: Answer) -> (Ran, Home) {
     });
     let copy = client.path("copy");
     let target = format!("{}@{}", host.eid(), host.local_addr());
-    (client.run(["get", &target, copy.to_str().unwrap()]), client)
+    let get = ["get", &target, copy.to_str().unwrap()];
+    (client.run(get.iter().chain(options)), client)
 }
 
 /// The names of files that are there, all of which are right.
@@ -150,6 +155,20 @@ fn what_becomes_of_one_file_is_nothing_to_the_others() {
         let (ran, client) = get(answer);
         ran.expect(0);
         assert_eq!(there(&client), ["a", "b", "c"], "{answer:?}");
+    }
+}
+
+#[test]
+fn no_more_is_counted_than_was_verified() {
+    for (answer, code, files) in [
+        (Answer::OneCorrupt, 5, 2),
+        (Answer::OneLarger, 0, 3),
+        (Answer::Busy, 0, 3),
+    ] {
+        let (ran, _client) = get_with(answer, &["--json"]);
+        let done = ran.expect(code).event("done");
+        let moved = (&done["files_moved"], &done["bytes_moved"]);
+        assert_eq!(moved, (&files.into(), &(files * CONTENT.len()).into()), "{answer:?}");
     }
 }
 

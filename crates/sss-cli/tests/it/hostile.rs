@@ -93,10 +93,15 @@ async fn evil_server(listing: Vec<u8>, hash: blake3::Hash) -> (Host, String) {
 
 /// What a client makes of a listing. Everything is in `copy` below the returned home; next to it nothing may appear.
 fn get(listing: Vec<u8>, hash: blake3::Hash, client: &Home) -> crate::support::Ran {
+    get_with(listing, hash, (client, &[]))
+}
+
+fn get_with(listing: Vec<u8>, hash: blake3::Hash, (client, options): (&Home, &[&str])) -> crate::support::Ran {
     let runtime = runtime();
     let (_host, target) = runtime.block_on(evil_server(listing, hash));
     let copy = client.dir("copy");
-    client.run(["get", &target, copy.to_str().unwrap(), "--force"])
+    let get = ["get", &target, copy.to_str().unwrap(), "--force"];
+    client.run(get.iter().chain(options))
 }
 
 // spec: FIL-4
@@ -186,9 +191,14 @@ fn a_server_cannot_write_through_its_own_links() {
 fn content_with_another_hash_never_gets_its_name() {
     let client = Home::new();
     let listing = [entry(2, "", 0), entry(1, "f", EVIL.len())].concat();
-    let ran = get(listing, blake3::hash(b"something else"), &client).expect(5);
+    let hash = blake3::hash(b"something else");
+    let ran = get(listing.clone(), hash, &client).expect(5);
     ran.says(&["f: what arrived does not have the BLAKE3", "run the same command again"]);
     assert_eq!(fs::read_dir(client.path("copy")).unwrap().count(), 0);
+    // Nothing of it counts as received.
+    let ran = get_with(listing, hash, (&client, &["--json"])).expect(5);
+    let done = ran.event("done");
+    assert_eq!((&done["bytes_moved"], &done["failed"]), (&0.into(), &1.into()));
 }
 
 #[test]

@@ -163,7 +163,6 @@ impl Download {
             Err(refusal) if is_odd(refusal.status) => arrivals.odd.push(planned),
             Err(refusal) => self.tally.fail(planned.to.path, refusal),
             Ok((attributes, hash, chunks)) => {
-                self.tally.bytes_moved.add(attributes.size);
                 // Never more than was listed: the user, and the disk, were told of that.
                 if attributes.size > planned.to.attributes.size {
                     return arrivals.odd.push(planned);
@@ -198,7 +197,10 @@ impl Download {
         };
         for (planned, written) in writing.result().await {
             match written.map_err(TransferError::local) {
-                Ok(()) => self.tally.files_moved.add(1),
+                Ok(()) => {
+                    self.tally.files_moved.add(1);
+                    self.tally.bytes_moved.add(planned.to.attributes.size);
+                }
                 Err(TransferError::Refused(refusal)) if is_odd(refusal.status) => arrivals.odd.push(planned),
                 Err(TransferError::Refused(refusal)) => self.tally.fail(planned.to.path, refusal),
                 Err(error) => return Err(error),
