@@ -277,7 +277,7 @@ pub(crate) fn link_facts(info: &ChannelInfo, output: Output) {
     let lost = 100.0 * info.packets_lost as f64 / (info.packets_sent.max(1)) as f64;
     let text = format!(
         "link to {} ({}): {:?} with {}, {} congestion control, RTT {} ms at least, path MTU {} bytes ({})\n\
-         this host received {}, and sent {} in {} ({lost:.2} % of them lost){}",
+         this host received {}, and sent {} in {} ({lost:.2} % of them lost){}{}",
         place_of(info.route),
         info.route.class(),
         info.suite,
@@ -299,6 +299,13 @@ pub(crate) fn link_facts(info: &ChannelInfo, output: Output) {
         } else {
             format!(", at its best {}/s", size(info.peak_bandwidth))
         },
+        match info.mtu_probes_lost {
+            0 => String::new(),
+            probes => format!(
+                "; not among them {} of the path's size that did not arrive",
+                count(probes, "probe")
+            ),
+        },
     );
     let fact = json!({
         "event": "link",
@@ -317,6 +324,7 @@ pub(crate) fn link_facts(info: &ChannelInfo, output: Output) {
         "packets_sent": info.packets_sent,
         "packets_received": info.packets_received,
         "packets_lost": info.packets_lost,
+        "mtu_probes_lost": info.mtu_probes_lost,
         "bytes_sent": info.bytes_sent,
         "bytes_received": info.bytes_received,
     });

@@ -325,8 +325,7 @@ impl Flight {
             .with(Flags::MTU_PROBE, kind == PacketKind::MtuProbe);
         let seq = self.sent.next();
         self.sent.push(now, size, flags, tokens);
-        self.counters.packets_sent += 1;
-        self.counters.bytes_sent += u64::from(size);
+        self.counters.on_recorded(kind, size);
         if is_marked {
             self.ecn.on_sent();
         }
@@ -355,8 +354,7 @@ impl Flight {
         let flags = Flags::default().with(Flags::ELICITING, true).with(Flags::COUNTED, true);
         self.sent.push(now, size, flags, tokens);
         self.tell_controller(now, 0, size);
-        self.counters.packets_sent += 1;
-        self.counters.bytes_sent += u64::from(size);
+        self.counters.on_sent(size);
         self.recovery.loss.on_eliciting_sent(now);
     }
 
@@ -470,6 +468,9 @@ impl Flight {
         }
         let (seq, size) = acked.biggest;
         self.mtu.on_acked(seq, size);
+        if let Some(probe) = acked.probe {
+            self.counters.on_sent(probe.size);
+        }
         if let Some(probe) = acked.probe
             && probe.seq >= self.recovery.path_start
             && self.mtu.on_probe_acked(now, probe.seq, probe.size)
@@ -519,11 +520,12 @@ impl Flight {
             age: delay,
         };
         let path_start = self.recovery.path_start;
-        let (mtu, ecn) = (&mut self.mtu, &mut self.ecn);
+        let (mtu, ecn, counters) = (&mut self.mtu, &mut self.ecn, &mut self.counters);
         let mut lost = Lost::default();
         let oldest_left = self.sent.detect_lost(rule, sink, |packet, acked_between| {
             lost.add(packet, acked_between);
             loss.remember(packet.seq);
+            counters.on_lost(packet.flags);
             if packet.seq < path_start {
                 return;
             }
@@ -587,7 +589,7 @@ impl Flight {
         if self.recovery.loss.loss_time.is_some() {
             self.detect_losses(now, &mut sink);
         } else {
-            self.counters.probe_timeouts += 1;
+            self.counters.probe_timeouts = self.counters.probe_timeouts.saturating_add(1);
             self.recovery.note_suspension(now, self.sent.next());
             self.recovery.loss.on_probe_timeout(now);
             if self.recovery.loss.probes_carry_data() {

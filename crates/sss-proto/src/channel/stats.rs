@@ -67,16 +67,20 @@ pub struct ChannelInfo {
     pub ecn: EcnState,
     /// Packets older than an acknowledged one by this many numbers are lost.
     pub reordering_threshold: u64,
-    /// Packets sent, packet 0 and probes of the path's size (CHN-8) included.
+    /// Packets sent, packet 0 included. Probes of the path's size (CHN-8) are counted when they have arrived: this
+    /// system may have refused to send them.
     pub packets_sent: u64,
-    /// Bytes of UDP payload sent.
+    /// Bytes of UDP payload sent in them.
     pub bytes_sent: u64,
     /// Packets received and opened, packet 0 included.
     pub packets_received: u64,
     /// Bytes of UDP payload received in them.
     pub bytes_received: u64,
-    /// Packets declared lost; probes of the path's size are not counted: the path, or this system, may not carry them.
+    /// Packets declared lost; probes of the path's size are not counted.
     pub packets_lost: u64,
+    /// Probes of the path's size that did not arrive: the path does not carry them, or this system refused to send
+    /// them.
+    pub mtu_probes_lost: u64,
     /// Packets declared lost that had only been late.
     pub false_losses: u64,
     /// Reductions of the window because of loss or ECN marks.
@@ -120,9 +124,10 @@ pub(super) fn describe(path: &Path, keys: &Keys, flight: &Flight, late_acks: u64
         packets_received: c.packets_received,
         bytes_received: c.bytes_received,
         packets_lost: c.packets_lost,
+        mtu_probes_lost: c.mtu_probes_lost.into(),
         false_losses: c.false_losses,
         congestion_events: c.congestion_events,
-        probe_timeouts: c.probe_timeouts,
+        probe_timeouts: c.probe_timeouts.into(),
         late_acks,
     }
 }

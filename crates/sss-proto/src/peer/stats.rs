@@ -13,7 +13,8 @@ pub struct PeerStats {
     /// Bytes that were written to streams and not sent: the queue. Divided by the path MTU it tells how many packets
     /// wait.
     pub unsent: u64,
-    /// Packets sent, but for those of the negotiation that come before a channel.
+    /// Packets sent, but for those of the negotiation that come before a channel, and for probes of the path's size
+    /// that have not arrived.
     pub packets_sent: u64,
     /// Bytes of UDP payload sent in them.
     pub bytes_sent: u64,

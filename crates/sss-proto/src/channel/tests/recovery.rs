@@ -348,18 +348,21 @@ fn jumbo() -> ChannelConfig {
 #[test]
 fn the_mtu_is_found_and_lost_probes_are_no_congestion() {
     let (mut a, mut b) = established(at(0), Duration::from_millis(10), jumbo(), Suite::Aes256Gcm);
-    let (mut now, mut too_large) = (at(1), 0);
+    let before = a.channel.info();
+    let (mut now, mut too_large, mut carried) = (at(1), 0, (0, 0));
     for _ in 0..400 {
         a.tick(now);
         if let Some((probe, transmit)) = a.alone(now) {
             assert_eq!(probe.len(), transmit.segment);
             if probe.len() <= 1460 {
+                carried = (carried.0 + 1, carried.1 + probe.len() as u64);
                 b.take(now, &probe, a.address).unwrap();
             } else {
                 too_large += 1;
             }
         }
         let packet = a.data(now, 100);
+        carried = (carried.0 + 1, carried.1 + packet.len() as u64);
         b.take(now, &packet, a.address).unwrap();
         if let Some(ack) = b.control(now) {
             a.take(now, &ack, b.address).unwrap();
@@ -371,6 +374,11 @@ fn the_mtu_is_found_and_lost_probes_are_no_congestion() {
     assert_eq!(info.congestion_events, 0);
     assert!(too_large >= 3, "{too_large}");
     assert_eq!(info.packets_lost, 0, "the path has lost nothing that it carries");
+    let sent = (
+        info.packets_sent - before.packets_sent,
+        info.bytes_sent - before.bytes_sent,
+    );
+    assert_eq!((sent, info.mtu_probes_lost), (carried, too_large));
 }
 
 // spec: CHN-9
