@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-use crate::support::{Home, Serving, noise};
+use crate::support::{Home, Serving, ignores_interrupts, noise};
 use crate::terminal::{Seen, Terminal};
 
 /// Moments at which every command is interrupted.
@@ -249,4 +249,25 @@ fn nothing_but_the_message_is_left_on_a_terminal_of_which_the_output_is_elsewher
     terminal.interrupt();
     let seen = terminal.end().expect(130);
     assert_eq!(seen.rows.len(), 2, "{}", seen.text());
+}
+
+#[test]
+fn programs_that_are_started_do_not_ignore_interrupts() {
+    let mut grep = Home::new().command_of("grep");
+    let Ok(output) = grep.args(["SigIgn:", "/proc/self/status"]).output() else {
+        eprintln!("SKIPPED: there is no grep");
+        return;
+    };
+    assert!(!ignores_interrupts(&String::from_utf8_lossy(&output.stdout)));
+}
+
+#[test]
+fn nor_do_they_where_the_tests_are_started_in_the_background() {
+    let name = "interruption::programs_that_are_started_do_not_ignore_interrupts";
+    let mut shell = Home::new().command_of("sh");
+    let tests = std::env::current_exe().unwrap();
+    shell.args(["-c", "trap '' INT; exec \"$0\" \"$@\""]).arg(tests);
+    let output = shell.args(["--exact", name]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }

@@ -8,10 +8,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Once;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// No command may take longer.
 const LIMIT: Duration = Duration::from_secs(100);
@@ -41,6 +43,7 @@ impl Home {
 
     /// Another program, as this user.
     pub(crate) fn command_of(&self, program: &str) -> Command {
+        heed_interrupts();
         let mut command = Command::new(program);
         command
             .env("HOME", self.0.path())
@@ -78,6 +81,31 @@ impl Home {
             .stderr(Stdio::inherit());
         Serving::start(command.spawn().unwrap())
     }
+}
+
+/// Lets programs that are started end by SIGINT, also where the tests were started with SIGINT ignored, as a shell
+/// starts what it runs in the background: a program that is executed inherits that, but no handler, in place of which
+/// it has the default.
+pub(crate) fn heed_interrupts() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let status = fs::read_to_string("/proc/self/status");
+        if !status.is_ok_and(|status| ignores_interrupts(&status)) {
+            return;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.unwrap();
+        let _inside = runtime.enter();
+        // The handler stays when nobody waits for the signal any more.
+        drop(signal(SignalKind::interrupt()).unwrap());
+    });
+}
+
+/// Returns whether a process with this proc_pid_status(5) ignores SIGINT.
+pub(crate) fn ignores_interrupts(status: &str) -> bool {
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 << (Signal::INT.as_raw() - 1) != 0)
 }
 
 /// Everybody is served, unless the test is about that.

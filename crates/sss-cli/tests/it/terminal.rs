@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use pty_process::Size;
 use pty_process::blocking::{Command, Pty};
 
-use crate::support::Home;
+use crate::support::{Home, heed_interrupts};
 
 /// More rows than any command needs, so that nothing is scrolled away.
 const ROWS: u16 = 400;
@@ -51,6 +51,7 @@ impl Terminal {
         args: impl IntoIterator<Item = A>,
         change: impl FnOnce(Command) -> Command,
     ) -> Self {
+        heed_interrupts();
         let (pty, terminal) = pty_process::blocking::open().unwrap();
         pty.resize(Size::new(ROWS, COLUMNS)).unwrap();
         let command = Command::new(env!("CARGO_BIN_EXE_sss"))
