@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -70,6 +69,8 @@ fn a_ticket_of_a_machine_without_a_network_is_said_to_lead_nobody_there() {
 #[cfg(feature = "dns")]
 #[test]
 fn without_a_network_it_is_not_the_dns_that_says_nothing() {
+    use std::time::{Duration, Instant};
+
     let Some(cut_off) = unless_skipped(CutOff::start()) else {
         return;
     };
