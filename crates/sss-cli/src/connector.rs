@@ -43,7 +43,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Time to wait at the end until the peer has heard all.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// As [`FAREWELL`], of a command that was interrupted.
+/// As [`FAREWELL`], of a command that was interrupted, or has given up a peer that does not answer.
 const LAST_FAREWELL: Duration = Duration::from_millis(300);
 
 /// The least time that there is to reach a host, once it is known where it is.
@@ -458,7 +458,8 @@ impl Connection {
     pub(crate) async fn run<T>(host: Host, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let result = interrupt::or(work).await;
         // What matters was acknowledged by answers of the peer; this only tells it that we are gone.
-        let goodbye = host.close_within(FAREWELL);
+        let is_given_up = result.as_ref().is_err_and(|error| error.exit == Exit::Unreachable);
+        let goodbye = host.close_within(if is_given_up { LAST_FAREWELL } else { FAREWELL });
         if interrupt::is_requested() {
             let _ = tokio::time::timeout(LAST_FAREWELL, goodbye).await;
         } else {
@@ -474,7 +475,7 @@ impl Connection {
 /// Time after which a silent server is asked for a sign of life.
 const KEEPALIVE: Duration = Duration::from_secs(1);
 /// The least time that a silent server has for it.
-const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Times for which a client waits for its peer.
 #[derive(Clone, Copy, Debug)]

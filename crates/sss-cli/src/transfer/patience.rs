@@ -11,8 +11,9 @@ use super::exchange::TransferError;
 /// Silence after which it is told that somebody waits.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Time that is left to the link: when it is down, that is what is told.
+/// Time that is left to the link: when it is down, that is what is told. A part of the patience, and no more than this.
 const MARGIN: Duration = Duration::from_secs(3);
+const MARGIN_DIVISOR: u32 = 4;
 
 /// Bytes that a peer is granted a second for to read and hash, before it can say anything.
 const HASHED: u64 = 20 << 20;
@@ -92,16 +93,17 @@ impl Patience {
         work: impl Future<Output = Result<T, TransferError>>,
     ) -> Result<T, TransferError> {
         let mut work = std::pin::pin!(work);
+        let margin = MARGIN.min(self.limit / MARGIN_DIVISOR);
         // Waiting begins now: what was long ago is no silence.
         let mut begun = Instant::now();
         loop {
             let (heard, is_told) = self.state();
             let since = heard.max(begun);
             let waited = since.elapsed();
-            let stops = [self.limit, self.limit + MARGIN].into_iter();
+            let stops = [self.limit, self.limit + margin].into_iter();
             let stops = stops.chain((!is_told).then_some(GRACE)).map(|stop| stop + extra);
             let until = stops.filter(|stop| *stop > waited).min();
-            let until = until.unwrap_or(self.limit + MARGIN + extra);
+            let until = until.unwrap_or(self.limit + margin + extra);
             match tokio::time::timeout_at(since + until, &mut work).await {
                 Ok(done) => {
                     self.heard();
@@ -109,7 +111,7 @@ impl Patience {
                 }
                 Err(_) if self.state().0 > since => begun = self.state().0,
                 Err(_) if until >= self.limit + extra => {
-                    let is_over = until >= self.limit + MARGIN + extra;
+                    let is_over = until >= self.limit + margin + extra;
                     match (self.way)() {
                         Way::Refused => return Err(TransferError::Unsent(self.limit)),
                         Way::Cut => return Err(TransferError::Cut(self.limit)),
@@ -160,6 +162,19 @@ mod tests {
             let error = tokio::time::timeout(MARGIN, waited).await.unwrap().unwrap_err();
             assert!(error.to_string().contains(told), "{error}");
             assert!(begun.elapsed() >= limit);
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_over_soon_after_it_was_said_to_be() {
+        let limit = Duration::from_millis(50);
+        for way in [Way::Works, Way::Silent] {
+            let patience = Patience::new(limit, || {}, move || way);
+            let begun = Instant::now();
+            let waited = patience.wait(Duration::ZERO, std::future::pending::<Result<(), _>>());
+            let error = tokio::time::timeout(MARGIN, waited).await.unwrap().unwrap_err();
+            let told = matches!(error, TransferError::Silent(_) | TransferError::Unheard(_));
+            assert!(told && begun.elapsed() >= limit, "{error}");
         }
     }
 }
