@@ -334,8 +334,12 @@ macro_rules! receiving_methods {
             }
 
             /// Appends all the pieces that have arrived to `chunks`, at most `max` bytes and up to the end of a record,
-            /// without a copy, and says how many bytes that was; 0 is the end, if `max` is not. The cheapest way to
-            /// read much.
+            /// without a copy, and says how many bytes that was; 0 is the end, if `max` is not.
+            ///
+            /// For bytes that are handed on or kept as they are. It saves the copy, and not always time: pieces keep
+            /// the memory of the batches alive in which they arrived, as with [`Self::read_chunk`], and until they are
+            /// dropped the next batches come into other memory. Bytes that are looked at once, or that are to be in a
+            /// row, may come faster by [`Self::read`] into one buffer that is used again and again.
             ///
             /// Cancel safe: no bytes are lost.
             ///
