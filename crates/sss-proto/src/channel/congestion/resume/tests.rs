@@ -532,3 +532,48 @@ fn a_window_that_is_as_large_without_is_not_made_smaller() {
         assert!(sender.window() > saved.jump(), "{kind}");
     }
 }
+
+/// The first of what was tried tell BBR nothing of the rest: without a floor it would send what follows at the rate of
+/// the initial window.
+// spec: REC-16
+#[test]
+fn what_follows_what_was_tried_leaves_no_slower() {
+    let mut sender = Sender::new(Congestion::Bbr);
+    sender.reconnoitre();
+    assert_eq!(sender.state(), ResumeState::Unvalidated);
+    let tried = JUMP as f64 / RTT.as_secs_f64();
+    sender.fill(150);
+    let model = sender.controller.get().pacing_rate().unwrap();
+    assert!(model < tried / 2.0, "{model}");
+    while sender.state() == ResumeState::Unvalidated {
+        sender.ack(200, 1);
+    }
+    assert_eq!(sender.state(), ResumeState::Validating);
+    let model = sender.controller.get().pacing_rate().unwrap();
+    let rate = sender.controller.pacing_rate().unwrap();
+    assert!(model < tried / 2.0, "{model}");
+    assert!(rate >= 0.9 * tried, "{rate}");
+}
+
+/// A sender of little finds out over several round trips that the path is full, and nothing is lost: no window is tried
+/// then that it might have carried once.
+// spec: REC-16
+#[test]
+fn nothing_is_tried_when_slow_start_is_over() {
+    let mut sender = Sender::new(Congestion::Bbr);
+    let few = INITIAL / u64::from(DATAGRAM) / 3;
+    let mut now = 0;
+    while sender.controller.get().in_slow_start() {
+        assert_eq!(sender.state(), ResumeState::Reconnaissance, "{now}");
+        (0..few).for_each(|_| sender.send(now));
+        now += 100;
+        sender.ack(now, few);
+        assert!(now < 10_000, "the path is full, and it does not show");
+    }
+    // Now there is much.
+    sender.fill(now);
+    let window = sender.window();
+    sender.ack(now + 100, 1);
+    assert_eq!(sender.state(), ResumeState::Declined);
+    assert!(sender.window() <= window + u64::from(DATAGRAM), "{}", sender.window());
+}
