@@ -478,3 +478,46 @@ fn a_path_that_is_known_begins_with_more_while_nothing_else_is_known_of_it() {
 fn a_controller_is_small() {
     assert!(size_of::<Cubic>() <= 288, "{}", size_of::<Cubic>());
 }
+
+/// The rate that slow start was to end with is looked back at, also where losses that were none came before.
+// spec: REC-14
+#[test]
+fn what_a_path_carries_beyond_what_was_expected_is_found_also_after_losses_that_were_none() {
+    let mut sender = Sender::new();
+    // The path carries more, and the window in a round trip is more by a fifth as it is.
+    let expected = 400_000.0;
+    sender.cubic.expect(expected, RTT);
+    sender.round(100);
+    let (before, threshold) = (sender.cubic.window(), sender.cubic.threshold);
+    sender.lose();
+    assert!(sender.cubic.window() < before && !sender.cubic.in_slow_start());
+    sender.cubic.on_false_congestion();
+    assert_eq!((sender.cubic.window(), sender.cubic.threshold), (before, threshold));
+    while sender.cubic.in_slow_start() {
+        sender.round(100);
+    }
+    for _ in 0..4 {
+        sender.round(100);
+    }
+    assert!(sender.cubic.in_slow_start() && sender.cubic.window() > threshold);
+}
+
+// spec: REC-6
+#[test]
+fn losses_that_were_none_leave_the_curve_as_it_was() {
+    let window = |is_disturbed| {
+        let mut sender = Sender::new();
+        (0..5).for_each(|_| sender.round(100));
+        sender.lose();
+        (0..5).for_each(|_| sender.round(100));
+        let before = sender.now_ms;
+        if is_disturbed {
+            sender.lose();
+            sender.cubic.on_false_congestion();
+        }
+        sender.now_ms = before + 2;
+        (0..20).for_each(|_| sender.round(100));
+        sender.cubic.window()
+    };
+    assert_eq!(window(true), window(false));
+}
