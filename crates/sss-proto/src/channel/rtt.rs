@@ -252,6 +252,24 @@ mod tests {
 
     // spec: REC-1
     #[test]
+    fn a_queue_that_comes_at_once_is_no_longer_path_unless_it_is_half_of_it() {
+        for (wait, least) in [(20, 50), (26, 76)] {
+            let mut rtt = Rtt::new(Some(ms(50)));
+            for now in 0..2000 {
+                // A burst of somebody else, and then a queue that stands.
+                let wait = match now {
+                    0..1000 => 0,
+                    1000 => 30,
+                    _ => wait + now % 3,
+                };
+                rtt.update(at(now), ms(50 + wait), ms(0));
+            }
+            assert_eq!(rtt.min(), Some(ms(least)), "a queue of {wait} ms");
+        }
+    }
+
+    // spec: REC-1
+    #[test]
     fn acknowledgements_that_are_held_back_are_no_longer_path() {
         let mut rtt = Rtt::new(Some(ms(40)));
         for now in 0..2000 {

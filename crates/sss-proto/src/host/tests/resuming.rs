@@ -154,3 +154,30 @@ fn whoever_is_called_makes_use_of_what_he_knows_as_well() {
     let channel = net.host(1).channel_info(peer).unwrap();
     assert_eq!(channel.resume, ResumeState::Reconnaissance);
 }
+
+// spec: REC-15
+#[test]
+fn a_channel_keeps_what_it_was_given_when_another_one_is_made_by_another_path() {
+    let (mut net, saved) = acquainted();
+    let (eid, path) = (net.eid(0), |net: &Net| Path {
+        route: net.nodes[0].address.into(),
+        local: None,
+    });
+    let first = path(&net);
+    net.host(1).local.history.saved_paths.note(eid, &first, saved);
+    let stream = net.connect(0, 1);
+    written(net.host(0).stream(stream).poll_write(b"x"));
+    net.run(SECOND, |_| true);
+    let id = net.peer(1, 0);
+    let state = |net: &mut Net| net.host(1).channel_info(id).unwrap().resume;
+    assert_eq!(state(&mut net), ResumeState::Reconnaissance);
+    // The next channel comes from another address.
+    net.nodes[0].address.set_port(5000);
+    assert_ne!(path(&net), first);
+    net.renew();
+    net.run(SECOND / 50, |_| true);
+    assert_eq!(net.host(1).peers.get_mut(id).unwrap().open_channels(), 2);
+    let now = net.now;
+    let known = net.host(1).local.history.saved_paths.take(now, eid, &first);
+    assert_eq!(known, None, "it is in use");
+}
