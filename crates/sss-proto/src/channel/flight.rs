@@ -280,7 +280,7 @@ impl Flight {
         Rate {
             window: controller.window(),
             smoothed: self.recovery.rtt.smoothed(),
-            slow_start: controller.in_slow_start(),
+            slow_start: controller.is_to_double(),
             model: self.flow.controller.pacing_rate(),
             datagram: self.mtu.current(),
         }

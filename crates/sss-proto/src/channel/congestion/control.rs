@@ -89,6 +89,10 @@ pub(in crate::channel) trait Control: fmt::Debug + Send + Sync {
     fn window(&self) -> u64;
     /// Returns whether the window still grows exponentially.
     fn in_slow_start(&self) -> bool;
+    /// Returns whether it grows so until it has doubled at least once more: then packets leave at twice its rate.
+    fn is_to_double(&self) -> bool {
+        self.in_slow_start()
+    }
     /// By what part of itself that what is in flight may grow in a round trip, but for slow start; infinite if nobody
     /// knows.
     fn growth(&self) -> f64;

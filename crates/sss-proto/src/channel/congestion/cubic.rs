@@ -1,6 +1,7 @@
 //! CUBIC (RFC 9438), whose slow start ends as [`start`] says.
 
 mod start;
+mod train;
 
 use std::time::Duration;
 
@@ -175,6 +176,9 @@ impl Cubic {
             self.land(sample.now, end);
         }
         if self.in_slow_start() {
+            if let Some(end) = self.start.on_train(sample) {
+                self.threshold = end.max(self.window);
+            }
             self.window = (self.window + sample.bytes).min(self.threshold);
             if !self.in_slow_start() {
                 self.start.on_landed(sample.now);
@@ -216,6 +220,10 @@ impl Control for Cubic {
         self.window < self.threshold
     }
 
+    fn is_to_double(&self) -> bool {
+        self.window < self.threshold / 2
+    }
+
     fn growth(&self) -> f64 {
         if self.is_recovering {
             return f64::INFINITY;
@@ -237,7 +245,7 @@ impl Control for Cubic {
     }
 
     fn on_congestion(&mut self, now: Instant, signal: &Signal) -> bool {
-        let expected = self.start.end();
+        let (expected, pipe) = self.start.end();
         if self.recovery_start.is_some_and(|start| signal.sent <= start) {
             return false;
         }
@@ -260,6 +268,11 @@ impl Control for Cubic {
         self.curve.epoch = None;
         self.window = ((window * BETA) as u64).max(minimum_window(self.datagram));
         self.threshold = self.window;
+        // The queue was too short for a burst, or for what slow start ended with: not the path for what it holds.
+        let was_burst = window <= 2.0 * initial_window(self.datagram) as f64;
+        if was_burst || pipe as f64 <= window {
+            self.threshold = self.window.max(pipe);
+        }
         true
     }
 

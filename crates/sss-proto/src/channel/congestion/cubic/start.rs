@@ -9,6 +9,8 @@
 use std::time::Duration;
 
 use super::super::control::AckSample;
+use super::train::Trains;
+use crate::rare::Rare;
 use crate::time::Instant;
 
 /// Bounds and divisor of the wait that counts (RFC 9406 section 4.3).
@@ -28,7 +30,7 @@ const LANDING: f64 = 1.2;
 const LEAST: (u64, u64) = (2, 5);
 /// So many times the rate of the path is more than that.
 const MORE: f64 = 1.1;
-/// Rounds for which is looked back, the first one, in which the queue shrinks, among them.
+/// Rounds for which is looked back at what was measured while packets waited, the first one, in which the queue shrinks, among them.
 const ROUNDS: u32 = 4;
 
 /// Slow start, and what comes just after it.
@@ -38,9 +40,15 @@ pub(super) struct Start {
     /// The least round-trip time of the last round, and how much longer the mean was.
     last: Option<(Duration, Duration)>,
     waiting: Option<Waiting>,
-    landing: Option<Landing>,
-    /// The rate that the path carried before, in bytes per second, where slow start is to end with that (REC-16).
+    landing: Rare<Landing>,
+    /// The rate in bytes per second with which slow start is to end: what the path carried before (REC-16), or that of
+    /// trains.
     expected: Option<f64>,
+    trains: Rare<Trains>,
+    /// What the path holds at the rate of trains, in bytes; zero if that is not known, or counts no more.
+    pipe: u64,
+    /// Trains count no more: slow start has ended once, or the rate was known before.
+    is_known: bool,
 }
 
 /// One round trip.
@@ -69,6 +77,8 @@ struct Landing {
     /// The rate of the path, in bytes per second.
     rate: f64,
     rounds: u32,
+    /// Rounds for which is looked back, if nothing is lost.
+    most: u32,
     /// The time when the round began, and bytes acknowledged in it.
     since: Instant,
     bytes: u64,
@@ -117,10 +127,11 @@ impl Waiting {
 }
 
 impl Landing {
-    fn new(rate: f64, now: Instant) -> Self {
+    fn new(rate: f64, now: Instant, most: u32) -> Self {
         Self {
             rate,
             rounds: 0,
+            most,
             since: now,
             bytes: 0,
         }
@@ -135,22 +146,47 @@ impl Landing {
     }
 }
 
+/// The window with which slow start ends at this rate.
+fn held(rate: f64, base: Duration, usual: Duration) -> u64 {
+    (rate * (base.mul_f64(LANDING) + 2 * usual).as_secs_f64()) as u64
+}
+
 impl Start {
     /// Takes in an acknowledgement of slow start. Returns the window with which it is to end, once that can be told.
     pub(super) fn on_acked(&mut self, sample: &AckSample, window: u64) -> Option<u64> {
         let last = self.last;
         self.note(sample);
-        let last = last.filter(|_| self.landing.is_none())?;
+        let last = last.filter(|_| self.landing.get().is_none())?;
         let rate = self.measure(sample, last, window)?;
         self.waiting = None;
         let (base, usual) = last;
-        let end = (rate * (base.mul_f64(LANDING) + 2 * usual).as_secs_f64()) as u64;
+        let end = held(rate, base, usual);
         if end < window / LEAST.1 * LEAST.0 {
             return None;
         }
-        self.landing = Some(Landing::new(rate, sample.now));
+        self.landing = Rare::of(Landing::new(rate, sample.now, ROUNDS));
         self.expected = None;
+        self.forget_trains();
         Some(end)
+    }
+
+    fn forget_trains(&mut self) {
+        self.is_known = true;
+        self.trains = Rare::new();
+    }
+
+    /// Takes in an acknowledgement of slow start. Returns the window with which it is to end at the rate of the trains.
+    pub(super) fn on_train(&mut self, sample: &AckSample) -> Option<u64> {
+        if self.is_known {
+            return None;
+        }
+        let trains = self.trains.make();
+        trains.note(sample);
+        let (rate, least) = (trains.rate()?, sample.least?);
+        self.expected = Some(rate);
+        self.pipe = (rate * least.as_secs_f64()) as u64;
+        let usual = self.last.map_or(Duration::ZERO, |(_, usual)| usual);
+        Some(held(rate, least, usual))
     }
 
     /// Counts a sample of the round. While samples wait, the last round is the last one without a queue.
@@ -184,7 +220,7 @@ impl Start {
     /// Takes in an acknowledgement after the end. Returns whether slow start goes on, because more arrives than the
     /// path was thought to carry.
     pub(super) fn was_accident(&mut self, sample: &AckSample) -> bool {
-        let Some(landing) = &mut self.landing else {
+        let Some(landing) = self.landing.get_mut() else {
             return false;
         };
         landing.bytes += sample.bytes;
@@ -194,8 +230,11 @@ impl Start {
         self.round.next(sample);
         let rate = landing.next_round(sample.now);
         let is_accident = landing.rounds > 1 && rate > MORE * landing.rate;
-        if is_accident || landing.rounds >= ROUNDS {
-            self.landing = None;
+        if landing.rounds >= ROUNDS {
+            self.pipe = 0;
+        }
+        if is_accident || landing.rounds >= landing.most {
+            self.landing = Rare::new();
         }
         is_accident
     }
@@ -204,20 +243,25 @@ impl Start {
     /// end, unless what is measured ends it before.
     pub(super) fn expect(&mut self, rate: f64, rtt: Duration) -> u64 {
         self.expected = Some(rate);
-        (rate * rtt.mul_f64(LANDING).as_secs_f64()) as u64
+        self.pipe = 0;
+        self.forget_trains();
+        held(rate, rtt, Duration::ZERO)
     }
 
     /// Slow start has ended at the window that was set. If it was for what was expected, that is looked back at.
     pub(super) fn on_landed(&mut self, now: Instant) {
+        self.forget_trains();
         if let Some(rate) = self.expected.take() {
-            self.landing = Some(Landing::new(rate, now));
+            self.landing = Rare::of(Landing::new(rate, now, u32::MAX));
         }
     }
 
-    /// Something was lost: there is nothing to look back for. Returns the rate that was expected.
-    pub(super) fn end(&mut self) -> Option<f64> {
-        self.landing = None;
-        self.expected.take()
+    /// Something was lost: there is nothing to look back for. Returns the rate that was expected, and what the path
+    /// holds at the rate of trains.
+    pub(super) fn end(&mut self) -> (Option<f64>, u64) {
+        self.landing = Rare::new();
+        self.forget_trains();
+        (self.expected.take(), std::mem::take(&mut self.pipe))
     }
 
     /// Nothing was lost after all.

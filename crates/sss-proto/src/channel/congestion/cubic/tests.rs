@@ -30,6 +30,7 @@ struct Sender {
     /// For single acknowledgements.
     now_us: u64,
     acked: u64,
+    least: Option<Duration>,
 }
 
 impl Sender {
@@ -40,6 +41,7 @@ impl Sender {
             next: 0,
             now_us: 0,
             acked: 0,
+            least: None,
         }
     }
 
@@ -234,7 +236,7 @@ impl Sender {
             oldest: largest + 1,
             smoothed: rtt,
             latest: Some(rtt),
-            least: None,
+            least: self.least,
         });
     }
 
@@ -427,6 +429,137 @@ fn slow_start_does_not_end_with_less_than_it_has_doubled_from() {
         assert!(sender.cubic.in_slow_start(), "{n}: {}", sender.cubic.window());
     }
     assert_eq!(sender.cubic.window(), 80_000);
+}
+
+impl Sender {
+    /// Slow start over a path of 100 ms, whose first packets left at once, and arrive so many microseconds apart.
+    fn after_train(gap_us: u64) -> Self {
+        let mut sender = Self::new();
+        sender.least = Some(RTT);
+        sender.now_us = 1_000_000;
+        for n in 0..10 {
+            sender.acked(gap_us, 100_000 + gap_us * n);
+        }
+        sender
+    }
+
+    /// Packets are acknowledged at this distance, without a queue, until slow start ends.
+    fn grow(&mut self, gap_us: u64) -> u64 {
+        while self.cubic.in_slow_start() {
+            assert!(self.cubic.window() < 1_000_000);
+            self.acked(gap_us, 100_000);
+        }
+        self.cubic.window()
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.now_us * 1000)
+    }
+}
+
+// spec: REC-18
+#[test]
+fn slow_start_ends_at_what_the_path_holds_at_the_rate_of_a_train() {
+    let mut sender = Sender::after_train(1000);
+    while sender.cubic.window() < 60_000 {
+        assert!(sender.cubic.is_to_double());
+        sender.acked(1000, 100_000);
+    }
+    assert!(!sender.cubic.is_to_double());
+    assert_eq!(sender.grow(1000), 120_000);
+    // What is beyond that in flight waits: no more arrives.
+    for _ in 0..10_000 {
+        sender.acked(1000, 120_000);
+        assert!(!sender.cubic.in_slow_start());
+    }
+}
+
+// spec: REC-18
+#[test]
+fn a_train_that_was_held_up_ends_no_slow_start_for_good() {
+    // Others' packets were between its own: the path carries four times as much.
+    for busy in [0, 2000] {
+        let mut sender = Sender::after_train(2000);
+        assert_eq!(sender.grow(2000), 60_000);
+        // For so many more packets others fill the path.
+        for _ in 0..busy {
+            sender.acked(2000, 120_000);
+        }
+        let window = sender.cubic.window();
+        for _ in 0..2000 {
+            sender.acked(500, 100_000);
+        }
+        assert!(sender.cubic.in_slow_start(), "{busy}");
+        assert!(sender.cubic.window() > 4 * window, "{busy}");
+    }
+}
+
+// spec: REC-18
+#[test]
+fn trains_count_until_slow_start_has_ended_once() {
+    let mut sender = Sender::after_train(2000);
+    sender.grow(2000);
+    for _ in 0..400 {
+        sender.acked(500, 100_000);
+    }
+    for n in 0..10 {
+        sender.acked(2000, 100_000 + 2000 * n);
+    }
+    assert_eq!(sender.cubic.threshold, u64::MAX);
+}
+
+// spec: REC-18
+#[test]
+fn what_is_lost_of_the_first_packets_does_not_end_slow_start_below_what_the_path_holds() {
+    let mut sender = Sender::after_train(1000);
+    assert_eq!(sender.cubic.window(), 20_000);
+    let now = sender.now();
+    assert!(sender.cubic.on_congestion(now, &lost(now)));
+    assert_eq!((sender.cubic.window(), sender.cubic.threshold), (14_000, 100_000));
+    // Only once.
+    sender.acked(1000, 100_000);
+    let now = sender.now();
+    assert!(sender.cubic.on_congestion(now, &lost(now)));
+    assert!(!sender.cubic.in_slow_start());
+}
+
+// spec: REC-18
+#[test]
+fn what_is_lost_later_ends_slow_start_at_no_more_than_the_window() {
+    // A path that lets the first packets pass faster than others carries less than they tell.
+    let mut sender = Sender::after_train(100);
+    while sender.cubic.window() < 100_000 {
+        sender.acked(500, 100_000);
+    }
+    let now = sender.now();
+    assert!(sender.cubic.on_congestion(now, &lost(now)));
+    assert_eq!((sender.cubic.window(), sender.cubic.threshold), (70_000, 70_000));
+    // Just after it has ended, the queue was shorter than what it ended with.
+    let mut sender = Sender::after_train(1000);
+    sender.grow(1000);
+    let now = sender.now();
+    assert!(sender.cubic.on_congestion(now, &lost(now)));
+    assert_eq!((sender.cubic.window(), sender.cubic.threshold), (84_000, 100_000));
+    // A few round trips later, the path is not known so well.
+    let mut sender = Sender::after_train(1000);
+    sender.grow(1000);
+    for _ in 0..1000 {
+        sender.acked(1000, 120_000);
+    }
+    let now = sender.now();
+    assert!(sender.cubic.on_congestion(now, &lost(now)));
+    assert!(!sender.cubic.in_slow_start());
+}
+
+// spec: REC-16, REC-18
+#[test]
+fn a_rate_that_was_known_counts_more_than_a_train() {
+    let mut sender = Sender::new();
+    sender.cubic.expect(500_000.0, RTT);
+    let mut trained = Sender::after_train(1000);
+    trained.cubic.expect(500_000.0, RTT);
+    assert_eq!((sender.cubic.threshold, trained.cubic.threshold), (60_000, 60_000));
+    assert_eq!(trained.grow(1000), 60_000);
 }
 
 // spec: REC-6
