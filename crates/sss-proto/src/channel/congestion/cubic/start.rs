@@ -30,7 +30,8 @@ const LANDING: f64 = 1.2;
 const LEAST: (u64, u64) = (2, 5);
 /// So many times the rate of the path is more than that.
 const MORE: f64 = 1.1;
-/// Rounds for which is looked back at what was measured while packets waited, the first one, in which the queue shrinks, among them.
+/// Rounds for which is looked back at what was measured while packets waited, the first one, in which the queue
+/// shrinks, among them.
 const ROUNDS: u32 = 4;
 
 /// Slow start, and what comes just after it.
@@ -45,7 +46,7 @@ pub(super) struct Start {
     /// trains.
     expected: Option<f64>,
     trains: Rare<Trains>,
-    /// What the path holds at the rate of trains, in bytes; zero if that is not known, or counts no more.
+    /// Bytes that the path holds at the rate of trains; zero if that is not known, or counts no more.
     pipe: u64,
     /// Trains count no more: slow start has ended once, or the rate was known before.
     is_known: bool,

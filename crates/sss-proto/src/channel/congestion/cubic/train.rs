@@ -1,8 +1,8 @@
 //! Rate of a path from the packets that left faster than it carries them (REC-18).
 //!
-//! What leaves back to back comes out of the bottleneck at its rate (packet pairs: Keshav, 1991; trains: Dovrolis et al.,
-//! 2001), and acknowledgements show that: the initial window, sent at once, is the first such train. Others look at how
-//! long the acknowledgements of a train take (`HyStart`, Ha and Rhee, 2011).
+//! What leaves back to back comes out of the bottleneck at its rate (packet pairs: Keshav, 1991; trains: Dovrolis et
+//! al., 2001), and acknowledgements show that: the initial window, sent at once, is the first such train. Others look
+//! at how long the acknowledgements of a train take (`HyStart`, Ha and Rhee, 2011).
 
 use std::time::Duration;
 
