@@ -174,7 +174,7 @@ impl Channel {
         let idle_timeout = Duration::from_millis(settings.idle_timeout_ms);
         self.liveness.activity.set_peer_timeout(idle_timeout);
         let announced = Duration::from_micros(settings.max_ack_delay_us);
-        self.flight.recovery.peer_ack_delay = announced.min(MAX_PEER_ACK_DELAY);
+        self.flight.recovery.peer_ack_delay = announced.min(MAX_PEER_ACK_DELAY).into();
         let theirs = u16::try_from(settings.max_datagram).unwrap_or(u16::MAX);
         self.flight.limit_datagram(theirs);
     }

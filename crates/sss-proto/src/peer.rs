@@ -80,8 +80,8 @@ impl Peer {
     pub(crate) fn new(id: PeerId, eid: Eid, context: &mut Context<'_>) -> Self {
         let config = &context.host.config;
         let policy = Policy {
-            renew: config.renew,
-            linger: config.linger,
+            renew: config.renew.into(),
+            linger: config.linger.into(),
         };
         Self {
             id,

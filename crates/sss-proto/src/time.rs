@@ -65,6 +65,32 @@ impl Sub<Duration> for Instant {
     }
 }
 
+/// A duration as it is kept: in nanoseconds, and so in half the memory of a `Duration`. What is longer than 584 years is
+/// kept as that.
+///
+/// An `Option` of it takes no more memory than the duration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span(
+    /// One more than the nanoseconds.
+    NonZeroU64,
+);
+
+impl Span {
+    /// The duration to count with.
+    #[inline]
+    pub(crate) const fn get(self) -> Duration {
+        Duration::from_nanos(self.0.get() - 1)
+    }
+}
+
+impl From<Duration> for Span {
+    #[inline]
+    fn from(duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(NonZeroU64::MIN.saturating_add(nanos))
+    }
+}
+
 /// The earliest of several moments, as far as there are any.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Earliest {
@@ -101,6 +127,21 @@ mod tests {
     #[test]
     fn a_moment_that_may_not_be_there_takes_no_more_memory() {
         assert_eq!(size_of::<Option<Instant>>(), size_of::<u64>());
+    }
+
+    #[test]
+    fn durations_are_kept_in_half_the_memory() {
+        assert_eq!(size_of::<Option<Span>>(), size_of::<u64>());
+        let longest = Duration::from_nanos(u64::MAX - 1);
+        for duration in [
+            Duration::ZERO,
+            Duration::from_nanos(1),
+            Duration::from_secs(333),
+            longest,
+        ] {
+            assert_eq!(Span::from(duration).get(), duration);
+        }
+        assert_eq!(Span::from(Duration::MAX).get(), longest);
     }
 
     #[test]

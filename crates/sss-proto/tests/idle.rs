@@ -18,7 +18,7 @@ static MEMORY: PeakAlloc = PeakAlloc;
 const SERVICE: (&str, &str) = ("test", "1");
 const SERVER: usize = 0;
 /// Bytes that a channel may take at a host that it has made no request of.
-const LIMIT: isize = 4050;
+const LIMIT: isize = 3800;
 
 /// Hosts, of which the first is the server, and what it keeps.
 struct Net {

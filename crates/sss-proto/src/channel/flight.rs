@@ -158,7 +158,7 @@ impl Flight {
                 rtt,
                 loss: LossDetector::new(),
                 loss_rate: LossRate::default(),
-                peer_ack_delay,
+                peer_ack_delay: peer_ack_delay.into(),
                 path_start: 0,
             },
             flow: Flow {
@@ -456,7 +456,7 @@ impl Flight {
         if largest.seq < self.recovery.path_start {
             return None;
         }
-        let delay = Duration::from_micros(ack.delay_us).min(self.recovery.peer_ack_delay);
+        let delay = Duration::from_micros(ack.delay_us).min(self.recovery.peer_ack_delay.get());
         self.recovery.rtt.update(now, now.since(largest.sent), delay);
         Some(self.recovery.rtt.adjusted())
     }
@@ -577,7 +577,7 @@ impl Flight {
     }
 
     fn probe_time(&self) -> Option<Instant> {
-        let (rtt, delay) = (&self.recovery.rtt, self.recovery.peer_ack_delay);
+        let (rtt, delay) = (&self.recovery.rtt, self.recovery.peer_ack_delay.get());
         self.sent
             .has_eliciting()
             .then(|| self.recovery.loss.probe_time(rtt, delay))

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::rtt::{GRANULARITY, Rtt};
 use crate::pace::retry_interval;
+use crate::rare::Rare;
 use crate::time::Instant;
 
 /// The reordering threshold at first, in packets.
@@ -36,7 +37,7 @@ pub(super) struct LossDetector {
     /// Until when the time threshold is 5/4 instead of 9/8.
     raised_until: Instant,
     /// Numbers declared lost, ascending, to recognise that one was only late.
-    remembered: VecDeque<u64>,
+    remembered: Rare<VecDeque<u64>>,
     /// The time when a packet is to be declared lost because of its age.
     pub(super) loss_time: Option<Instant>,
     probe: ProbeTimeout,
@@ -81,7 +82,7 @@ impl LossDetector {
         Self {
             threshold: INITIAL_THRESHOLD,
             raised_until: Instant::default(),
-            remembered: VecDeque::new(),
+            remembered: Rare::new(),
             loss_time: None,
             probe: ProbeTimeout::default(),
             reaction: None,
@@ -106,26 +107,30 @@ impl LossDetector {
 
     /// Remembers that a packet was declared lost. To be called in ascending order.
     pub(super) fn remember(&mut self, seq: u64) {
-        if self.remembered.len() == MAX_REMEMBERED {
-            self.remembered.pop_front();
+        let remembered = self.remembered.make();
+        if remembered.len() == MAX_REMEMBERED {
+            remembered.pop_front();
         }
-        self.remembered.push_back(seq);
+        remembered.push_back(seq);
     }
 
     /// Looks for packets in a range of an acknowledgement that had been declared lost, and learns from them (REC-3).
     /// Returns how many there were. The ranges of one acknowledgement are given the highest first, with one `cursor`.
     pub(super) fn on_acked_range(&mut self, range: &RangeInclusive<u64>, cursor: &mut Cursor) -> u64 {
+        let Some(remembered) = self.remembered.get() else {
+            return 0;
+        };
         // They were lost, and are remembered, in their order.
-        let below = |index: &mut usize, limit: u64, remembered: &VecDeque<u64>| {
+        let below = |index: &mut usize, limit: u64| {
             *index = remembered.partition_point(|s| *s <= limit).min(*index);
         };
-        below(&mut cursor.index, *range.end(), &self.remembered);
+        below(&mut cursor.index, *range.end());
         let to = cursor.index;
         let Some(before) = range.start().checked_sub(1) else {
             cursor.index = 0;
             return self.refute(0..to, cursor);
         };
-        below(&mut cursor.index, before, &self.remembered);
+        below(&mut cursor.index, before);
         if cursor.index == to {
             0
         } else {
@@ -136,7 +141,7 @@ impl LossDetector {
     /// Starts the search for false losses in an acknowledgement whose highest number is `largest`.
     pub(super) fn search(&self, now: Instant, largest: u64, rtt: &Rtt) -> Cursor {
         Cursor {
-            index: self.remembered.len(),
+            index: self.remembered.get().map_or(0, VecDeque::len),
             largest,
             raise_until: now + rtt.smoothed() * RAISED_ROUND_TRIPS,
         }
@@ -144,7 +149,7 @@ impl LossDetector {
 
     fn refute(&mut self, false_losses: Range<usize>, cursor: &Cursor) -> u64 {
         let count = false_losses.len() as u64;
-        for seq in self.remembered.drain(false_losses) {
+        for seq in self.remembered.make().drain(false_losses) {
             if let Some(reaction) = &mut self.reaction
                 && seq >= reaction.first
             {
@@ -180,8 +185,11 @@ impl LossDetector {
     /// Forgets losses that are too old to be false.
     pub(super) fn forget_old(&mut self, largest_acked: u64) {
         let horizon = largest_acked.saturating_sub(HORIZON);
-        while self.remembered.front().is_some_and(|&s| s < horizon) {
-            self.remembered.pop_front();
+        let Some(remembered) = self.remembered.get_mut() else {
+            return;
+        };
+        while remembered.front().is_some_and(|&s| s < horizon) {
+            remembered.pop_front();
         }
     }
 
@@ -261,13 +269,18 @@ impl LossDetector {
 
     /// Gives spare memory back, and forgets nothing.
     pub(super) fn rest(&mut self) {
-        self.remembered.shrink_to_fit();
+        self.remembered.rest(VecDeque::is_empty);
+        if let Some(remembered) = self.remembered.get_mut() {
+            remembered.shrink_to_fit();
+        }
     }
 
     /// Gives memory back that a busy time needed.
     pub(super) fn shrink(&mut self) {
-        self.remembered.truncate(IDLE_REMEMBERED);
-        self.remembered.shrink_to(IDLE_REMEMBERED);
+        if let Some(remembered) = self.remembered.get_mut() {
+            remembered.truncate(IDLE_REMEMBERED);
+            remembered.shrink_to(IDLE_REMEMBERED);
+        }
     }
 }
 
@@ -300,7 +313,7 @@ mod tests {
             .map(|range| loss.on_acked_range(range, &mut cursor))
             .collect();
         assert_eq!(found, [0, 1, 1, 0, 1]);
-        assert_eq!(loss.remembered, [3, 7, 8]);
+        assert_eq!(loss.remembered.make(), &[3, 7, 8]);
     }
 
     // spec: REC-3

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sss_wire::constants::BASE_DATAGRAM;
 
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 
 /// UDP payloads of common links: tunnels over Ethernet, Ethernet over IPv6 and IPv4, WLAN, POS, jumbo frames over IPv6
 /// and IPv4, loopback interfaces.
@@ -73,7 +73,7 @@ pub(super) struct MtuSearch {
     /// Lost probes of the present candidate.
     lost: u8,
     /// Pause after a search.
-    restart: Duration,
+    restart: Span,
     state: MtuState,
     phase: SearchPhase,
     losses: LargeLosses,
@@ -136,7 +136,7 @@ impl MtuSearch {
             too_large: None,
             tried_limit: false,
             lost: 0,
-            restart: RESTART,
+            restart: RESTART.into(),
             state: MtuState::Base,
             phase: SearchPhase::Waiting,
             losses: LargeLosses::default(),
@@ -190,7 +190,7 @@ impl MtuSearch {
     /// Begins a finished search again when its time has come.
     pub(super) fn on_timer(&mut self, now: Instant) {
         if self.next_timer().is_some_and(|at| now >= at) {
-            self.restart = (2 * self.restart).min(RESTART);
+            self.restart = (2 * self.restart.get()).min(RESTART).into();
             self.begin_again(now);
         }
     }
@@ -261,7 +261,7 @@ impl MtuSearch {
         }
         *losses = LargeLosses::default();
         self.current = BASE_DATAGRAM;
-        self.restart = RESTART_AFTER_HOLE;
+        self.restart = RESTART_AFTER_HOLE.into();
         self.begin_again(now);
         self.state = MtuState::BlackHole;
         true
@@ -279,8 +279,8 @@ impl MtuSearch {
     fn go_on(&mut self, now: Instant) {
         (self.phase, self.state) = match self.candidate() {
             Some(_) => (SearchPhase::Ready, MtuState::Searching),
-            None if self.current >= self.limit => (SearchPhase::Done(now + self.restart), MtuState::Limit),
-            None => (SearchPhase::Done(now + self.restart), MtuState::Path),
+            None if self.current >= self.limit => (SearchPhase::Done(now + self.restart.get()), MtuState::Limit),
+            None => (SearchPhase::Done(now + self.restart.get()), MtuState::Path),
         };
     }
 

@@ -9,7 +9,7 @@ use sss_wire::frame::{Ack, EcnCounts};
 use sss_wire::{Writer, varint};
 
 use crate::io::Ecn;
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 
 /// Ack-eliciting packets that are not left without an acknowledgement.
 const ELICITING_THRESHOLD: u32 = 2;
@@ -30,9 +30,9 @@ pub(super) struct ReceivedSet {
     /// The time when the highest number came.
     largest_at: Instant,
     /// The longest delay of acknowledgements that was announced to the peer.
-    max_delay: Duration,
+    max_delay: Span,
     /// Time by which an acknowledgement leaves before that.
-    margin: Duration,
+    margin: Span,
     /// The time when the first of the ack-eliciting packets came that wait.
     waits_since: Option<Instant>,
     /// Acknowledgements that left later than announced.
@@ -51,8 +51,8 @@ impl ReceivedSet {
         Self {
             ranges: Ranges::default(),
             largest_at: Instant::default(),
-            max_delay,
-            margin,
+            max_delay: max_delay.into(),
+            margin: margin.into(),
             waits_since: None,
             late: 0,
             unacked: 0,
@@ -94,7 +94,7 @@ impl ReceivedSet {
 
     /// Returns when the timer for an acknowledgement is to ring, if one is owed: sooner than announced (CHN-14).
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let held = self.max_delay.saturating_sub(self.margin);
+        let held = self.max_delay.get().saturating_sub(self.margin.get());
         self.waits_since.map(|since| since + held)
     }
 
@@ -139,7 +139,7 @@ impl ReceivedSet {
     /// An acknowledgement was written.
     pub(super) fn on_ack_written(&mut self, now: Instant) {
         if let Some(since) = self.waits_since.take() {
-            self.late += u64::from(now.since(since) > self.max_delay);
+            self.late += u64::from(now.since(since) > self.max_delay.get());
         }
         self.unacked = 0;
         self.at_once = false;

@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 
 /// Precision of clocks and timers; the least that a timeout adds to a measurement.
 pub(in crate::channel) const GRANULARITY: Duration = Duration::from_millis(1);
@@ -15,27 +15,32 @@ const INITIAL: Duration = Duration::from_millis(333);
 /// The estimate of a path's round-trip time.
 #[derive(Clone, Debug)]
 pub(super) struct Rtt {
-    latest: Duration,
+    latest: Span,
     /// The same without the time that the peer waited.
-    adjusted: Duration,
-    smoothed: Duration,
-    variation: Duration,
+    adjusted: Span,
+    smoothed: Span,
+    variation: Span,
     /// `None` before the first measurement.
-    min: Option<Duration>,
-    present: Period,
-    /// The periods before, the latest first.
-    past: [Period; 3],
+    min: Option<Span>,
+    periods: Periods,
 }
 
-/// A time of a round trip: the least and the most that was measured.
+/// The latest times of a round trip each.
+#[derive(Clone, Debug, Default)]
+struct Periods {
+    /// The beginning of the present one.
+    began: Instant,
+    /// The present one first.
+    measured: [Period; 4],
+    /// Of each: from one measurement to the next it became longer by half.
+    is_step: [bool; 4],
+}
+
+/// The least and the most that was measured in a time of a round trip, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Period {
-    began: Instant,
-    /// In nanoseconds, as is `most`: a `Duration` takes twice as much memory.
     least: Option<NonZeroU64>,
     most: u64,
-    /// From one measurement to the next it became longer by half.
-    is_step: bool,
 }
 
 impl Period {
@@ -47,30 +52,58 @@ impl Period {
     }
 }
 
-/// Returns the round trip of a path that has become longer: at once, and evenly. Of four periods in a row, the latest
-/// first, one of the latter two had a round trip of two thirds, the former two are alike, and there was a step. A queue
-/// grows with each packet.
-fn longer_path([first, second, third, fourth]: [&Period; 4]) -> Option<Duration> {
-    let least = first.least?.min(second.least?).get();
-    let before = third.least.into_iter().chain(fourth.least).min()?.get();
-    let is_flat = first.most.max(second.most) - least <= least / FLAT_PART;
-    let is_step = second.is_step || third.is_step;
-    let is_longer = least >= before.saturating_add(before / 2);
-    (is_step && is_flat && is_longer).then(|| Duration::from_nanos(least))
+impl Periods {
+    /// Those of an estimate whose first measurement is `rtt`.
+    fn beginning_with(now: Instant, rtt: Duration) -> Self {
+        let mut periods = Self {
+            began: now,
+            ..Self::default()
+        };
+        periods.add(rtt, false);
+        periods
+    }
+
+    /// Takes in a measurement of the present period.
+    fn add(&mut self, rtt: Duration, is_step: bool) {
+        self.measured[0].add(rtt);
+        self.is_step[0] |= is_step;
+    }
+
+    /// The present one is over. The oldest is forgotten.
+    fn advance(&mut self, now: Instant) {
+        let ([first, second, third, _], [is_first, is_second, is_third, _]) = (self.measured, self.is_step);
+        *self = Self {
+            began: now,
+            measured: [Period::default(), first, second, third],
+            is_step: [false, is_first, is_second, is_third],
+        };
+    }
+
+    /// Returns the round trip of a path that has become longer: at once, and evenly. One of the two oldest periods had
+    /// a round trip of two thirds, the two latest are alike, and there was a step. A queue grows with each packet.
+    fn longer_path(&self) -> Option<Duration> {
+        let [first, second, third, fourth] = &self.measured;
+        let least = first.least?.min(second.least?).get();
+        let before = third.least.into_iter().chain(fourth.least).min()?.get();
+        let is_flat = first.most.max(second.most) - least <= least / FLAT_PART;
+        let is_step = self.is_step[1] || self.is_step[2];
+        let is_longer = least >= before.saturating_add(before / 2);
+        (is_step && is_flat && is_longer).then(|| Duration::from_nanos(least))
+    }
 }
 
 impl Rtt {
     /// An estimate that begins with a measurement of the negotiation, if there is one.
     pub(super) fn new(measured: Option<Duration>) -> Self {
-        let first = measured.unwrap_or(INITIAL);
+        let duration = measured.unwrap_or(INITIAL);
+        let first = Span::from(duration);
         Self {
             latest: first,
             adjusted: first,
             smoothed: first,
-            variation: first / 2,
-            min: measured,
-            present: Period::default(),
-            past: [Period::default(); 3],
+            variation: (duration / 2).into(),
+            min: measured.map(Span::from),
+            periods: Periods::default(),
         }
     }
 
@@ -85,70 +118,66 @@ impl Rtt {
     /// Takes in a measurement. `ack_delay` is what the peer says it waited, already limited to what it may.
     pub(super) fn update(&mut self, now: Instant, latest: Duration, ack_delay: Duration) {
         let adjusted = self.adjust(latest, ack_delay);
-        let is_step = adjusted >= self.adjusted + self.adjusted / 2;
-        self.latest = latest;
-        self.adjusted = adjusted;
-        if now.since(self.present.began) >= self.smoothed {
+        let (before, smoothed) = (self.adjusted(), self.smoothed());
+        let is_step = adjusted >= before + before / 2;
+        self.latest = latest.into();
+        self.adjusted = adjusted.into();
+        if now.since(self.periods.began) >= smoothed {
             self.next_period(now);
         }
-        self.present.add(adjusted);
-        self.present.is_step |= is_step;
+        self.periods.add(adjusted, is_step);
         let Some(min) = self.min else {
-            *self = Self::new(Some(latest));
-            self.present.began = now;
-            self.present.add(latest);
+            *self = Self {
+                periods: Periods::beginning_with(now, latest),
+                ..Self::new(Some(latest))
+            };
             return;
         };
-        self.min = Some(min.min(latest));
-        let deviation = self.smoothed.abs_diff(adjusted);
-        self.variation = (self.variation * 3 + deviation) / 4;
-        self.smoothed = (self.smoothed * 7 + adjusted) / 8;
+        self.min = Some(min.min(latest.into()));
+        let deviation = smoothed.abs_diff(adjusted);
+        self.variation = ((self.variation() * 3 + deviation) / 4).into();
+        self.smoothed = ((smoothed * 7 + adjusted) / 8).into();
     }
 
     /// A measurement without the time that the peer waited, unless that would be less than the minimum.
     fn adjust(&self, latest: Duration, ack_delay: Duration) -> Duration {
-        let least = self.min.unwrap_or(latest).min(latest) + ack_delay;
+        let least = self.min().unwrap_or(latest).min(latest) + ack_delay;
         if latest >= least { latest - ack_delay } else { latest }
     }
 
     /// A period is over. The least is not that of another path for ever (REC-1).
     fn next_period(&mut self, now: Instant) {
-        let [first, second, third] = &self.past;
-        if let Some(longer) = longer_path([&self.present, first, second, third]) {
-            self.min = Some(longer);
+        if let Some(longer) = self.periods.longer_path() {
+            self.min = Some(longer.into());
         }
-        self.past = [self.present, *first, *second];
-        self.present = Period {
-            began: now,
-            ..Period::default()
-        };
+        self.periods.advance(now);
     }
 
     pub(super) fn smoothed(&self) -> Duration {
-        self.smoothed
+        self.smoothed.get()
     }
 
     pub(super) fn variation(&self) -> Duration {
-        self.variation
+        self.variation.get()
     }
 
     pub(super) fn latest(&self) -> Duration {
-        self.latest
+        self.latest.get()
     }
 
     /// The latest measurement, without the time that the peer says it waited.
     pub(super) fn adjusted(&self) -> Duration {
-        self.adjusted
+        self.adjusted.get()
     }
 
     /// The least that was measured, if anything was.
     pub(super) fn min(&self) -> Option<Duration> {
-        self.min
+        self.min.map(Span::get)
     }
 
     /// The probe timeout without backoff, for a peer that delays acknowledgements by at most `max_ack_delay` (REC-4).
     pub(super) fn probe_timeout(&self, max_ack_delay: Duration) -> Duration {
-        self.smoothed + (self.variation * 4).max(GRANULARITY) + max_ack_delay
+        self.smoothed() + (self.variation() * 4).max(GRANULARITY) + max_ack_delay
     }
 }
 

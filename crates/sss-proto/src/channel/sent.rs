@@ -8,6 +8,7 @@ use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use super::fate::Fate;
+use crate::rare::Rare;
 use crate::time::Instant;
 use crate::token::Token;
 
@@ -128,7 +129,7 @@ pub(super) struct SentRing {
     /// Place of the first token, wrapping.
     token_base: u32,
     largest_acked: Option<u64>,
-    skipped: VecDeque<u64>,
+    skipped: Rare<VecDeque<u64>>,
     outstanding: usize,
     eliciting: usize,
     in_flight: u64,
@@ -207,10 +208,12 @@ impl SentRing {
 
     /// Leaves a number out (CHN-6).
     pub(super) fn skip(&mut self) {
-        if self.skipped.len() == MAX_SKIPPED {
-            self.skipped.pop_front();
+        let next = self.next();
+        let skipped = self.skipped.make();
+        if skipped.len() == MAX_SKIPPED {
+            skipped.pop_front();
         }
-        self.skipped.push_back(self.next());
+        skipped.push_back(next);
         self.records.push_back(Record {
             sent: Instant::default(),
             first_token: self.token_base.wrapping_add(self.tokens.len() as u32),
@@ -219,6 +222,11 @@ impl SentRing {
             flags: Flags::default(),
             state: State::Skipped,
         });
+    }
+
+    /// The numbers that were left out lately.
+    fn skipped(&self) -> impl Iterator<Item = &u64> {
+        self.skipped.get().into_iter().flatten()
     }
 
     /// Forgets the oldest record if it is one whose acknowledgement nobody waits for.
@@ -258,8 +266,9 @@ impl SentRing {
 
     /// Returns whether the range may be acknowledged at all (CHN-6).
     pub(super) fn check(&self, range: &RangeInclusive<u64>) -> Result<(), NeverSent> {
-        let near = self.skipped.back().is_some_and(|s| s >= range.start());
-        let never = *range.end() >= self.next() || (near && self.skipped.iter().any(|s| range.contains(s)));
+        let is_near = |skipped: &VecDeque<u64>| skipped.back().is_some_and(|s| s >= range.start());
+        let near = self.skipped.get().filter(|skipped| is_near(skipped));
+        let never = *range.end() >= self.next() || near.is_some_and(|near| near.iter().any(|s| range.contains(s)));
         if never { Err(NeverSent) } else { Ok(()) }
     }
 
@@ -269,7 +278,7 @@ impl SentRing {
             return 0;
         };
         let above = self.next().saturating_sub(largest.max(self.base.saturating_sub(1)) + 1);
-        let skipped = self.skipped.iter().filter(|&&s| s > largest && s >= self.base).count();
+        let skipped = self.skipped().filter(|&&s| s > largest && s >= self.base).count();
         (self.outstanding + skipped).saturating_sub(above as usize)
     }
 
@@ -345,13 +354,15 @@ impl SentRing {
             .min(self.records.len() as u64) as usize;
         let mut oldest_left = None;
         let mut acked_between = false;
+        let skipped = self.skipped.get();
         for (seq, record) in (self.base..).zip(self.records.range_mut(..end)) {
             match record.state {
                 State::Acked => acked_between = true,
                 State::Lost | State::Skipped => {}
                 State::Outstanding => {
                     let between = seq..rule.largest_acked;
-                    let skipped = self.skipped.iter().filter(|s| between.contains(s)).count() as u64;
+                    let skipped = skipped.into_iter().flatten();
+                    let skipped = skipped.filter(|s| between.contains(s)).count() as u64;
                     let distance = rule.largest_acked - seq - skipped;
                     if distance < rule.threshold && record.sent + rule.age > rule.now {
                         oldest_left = Some(record.sent);

@@ -20,7 +20,7 @@ use crate::time::Instant;
 #[test]
 fn an_idle_channel_is_small() {
     // Beside this: the congestion controller; and, in use, what the cryptographic library needs for four keys.
-    assert!(size_of::<Channel>() <= 1624, "{}", size_of::<Channel>());
+    assert!(size_of::<Channel>() <= 1440, "{}", size_of::<Channel>());
 }
 
 /// A link that loses, delays and reorders at random.

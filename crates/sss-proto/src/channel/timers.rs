@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sss_wire::constants::{MIN_FLOW, MIN_SILENCE};
 
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 
 /// Probe timeouts that the idle timeout is at least.
 const MIN_IDLE_PROBES: u32 = 3;
@@ -19,8 +19,8 @@ const STANDBY: Duration = Duration::from_secs(25);
 #[derive(Debug)]
 pub(super) struct Activity {
     /// Zero: never.
-    idle_timeout: Duration,
-    keepalive: Duration,
+    idle_timeout: Span,
+    keepalive: Span,
     /// True if a stream is open.
     is_kept_alive: bool,
     /// Set if another channel carries the streams (MIG-27).
@@ -40,8 +40,8 @@ impl Activity {
     /// `idle_timeout` zero means never.
     pub(super) fn new(now: Instant, idle_timeout: Duration, keepalive: Duration) -> Self {
         Self {
-            idle_timeout,
-            keepalive,
+            idle_timeout: idle_timeout.into(),
+            keepalive: keepalive.into(),
             is_kept_alive: false,
             stands_by: false,
             last_received: now,
@@ -55,14 +55,15 @@ impl Activity {
 
     /// The peer's idle timeout is known: the smaller of the two that are not zero is in force.
     pub(super) fn set_peer_timeout(&mut self, theirs: Duration) {
-        self.idle_timeout = match (self.idle_timeout, theirs) {
+        let timeout = match (self.idle_timeout(), theirs) {
             (Duration::ZERO, timeout) | (timeout, Duration::ZERO) => timeout,
             (ours, theirs) => ours.min(theirs),
         };
+        self.idle_timeout = timeout.into();
     }
 
     pub(super) fn idle_timeout(&self) -> Duration {
-        self.idle_timeout
+        self.idle_timeout.get()
     }
 
     pub(super) fn set_keepalive(&mut self, wanted: bool, stands_by: bool) {
@@ -95,14 +96,15 @@ impl Activity {
 
     /// Returns when the channel ends for lack of a sign of life.
     pub(super) fn idle_time(&self, probe_timeout: Duration) -> Option<Instant> {
-        let timeout = self.idle_timeout.max(probe_timeout.saturating_mul(MIN_IDLE_PROBES));
-        (!self.idle_timeout.is_zero()).then(|| self.restarted + timeout)
+        let idle_timeout = self.idle_timeout();
+        let timeout = idle_timeout.max(probe_timeout.saturating_mul(MIN_IDLE_PROBES));
+        (!idle_timeout.is_zero()).then(|| self.restarted + timeout)
     }
 
     /// Returns when the peer is to be asked for a sign of life.
     pub(super) fn keepalive_time(&self) -> Option<Instant> {
-        let half = self.idle_timeout / 2;
-        let keepalive = if self.stands_by { STANDBY } else { self.keepalive };
+        let half = self.idle_timeout() / 2;
+        let keepalive = if self.stands_by { STANDBY } else { self.keepalive.get() };
         let interval = if half.is_zero() { keepalive } else { keepalive.min(half) };
         let since = self.last_received.max(self.last_keepalive);
         (self.is_kept_alive && !interval.is_zero()).then(|| since + interval)

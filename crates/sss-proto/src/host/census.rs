@@ -1,74 +1,163 @@
 //! The trees that others began with this host, and how many of them there may be (NEG-35).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::hash::Hash;
+use std::collections::BTreeSet;
+use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use hashbrown::{HashMap, HashTable};
 use sss_wire::Eid;
 
 use crate::config::PeerLimits;
 use crate::network::Network;
-use crate::rare::Rare;
 use crate::streams::NetworkBudget;
 
 /// Trees that are looked at for one that can go, at most.
 const LOOKED_AT: usize = 1024;
+/// No slot. A host has no memory for so many trees.
+const NONE: u32 = u32::MAX;
 
 /// The trees that were accepted, in the order in which they were, by slot.
 #[derive(Debug)]
 pub(super) struct Census {
     limits: PeerLimits,
-    next: u64,
-    members: HashMap<u32, Member, RandomState>,
+    members: Members,
     all: Queue,
-    of_eid: HashMap<Eid, Queue, RandomState>,
+    /// By the EID of their members, which alone have it: an EID is long, and most have one tree.
+    of_eid: HashTable<Queue>,
+    hasher: RandomState,
     of_network: HashMap<Network, Queue, RandomState>,
     /// Networks by the number of their trees.
-    ranked: BTreeSet<(usize, Network)>,
+    ranked: BTreeSet<(u32, Network)>,
     /// Budgets of receive windows, of networks in `of_network`.
     budgets: HashMap<Network, NetworkBudget, RandomState>,
 }
 
-/// Slots by the number of their tree. Most EIDs have one alone, and take no memory for others.
+/// The trees, by slot.
 #[derive(Debug, Default)]
+struct Members(Vec<Option<Member>>);
+
+/// A tree, and its place in three queues.
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    eid: Eid,
+    network: Network,
+    places: [Place; 3],
+}
+
+/// The queues in which a tree is.
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    All,
+    Eid,
+    Network,
+}
+
+/// The slots of the trees before and after one in a queue; [`NONE`] at its ends.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    older: u32,
+    newer: u32,
+}
+
+/// The ends of a queue of trees, in the order in which they were accepted.
+#[derive(Clone, Copy, Debug)]
 struct Queue {
-    oldest: Option<(u64, u32)>,
-    others: Rare<BTreeMap<u64, u32>>,
+    oldest: u32,
+    newest: u32,
+    len: u32,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            oldest: NONE,
+            newest: NONE,
+            len: 0,
+        }
+    }
+}
+
+impl Members {
+    fn get(&self, slot: u32) -> Option<&Member> {
+        self.0.get(slot as usize)?.as_ref()
+    }
+
+    fn place(&mut self, of: Of, slot: u32) -> Option<&mut Place> {
+        let member = self.0.get_mut(slot as usize)?.as_mut()?;
+        member.places.get_mut(of as usize)
+    }
+
+    /// Puts a tree into a slot, in no queue yet.
+    fn insert(&mut self, slot: u32, eid: Eid, network: Network) {
+        let index = slot as usize;
+        if index >= self.0.len() {
+            self.0.resize(index + 1, None);
+        }
+        let nowhere = Place {
+            older: NONE,
+            newer: NONE,
+        };
+        if let Some(member) = self.0.get_mut(index) {
+            let places = [nowhere; 3];
+            *member = Some(Member { eid, network, places });
+        }
+    }
+
+    /// Forgets a tree that is in no queue any more.
+    fn remove(&mut self, slot: u32) {
+        if let Some(member) = self.0.get_mut(slot as usize) {
+            *member = None;
+        }
+    }
+
+    /// The EID of the trees in a queue.
+    fn eid_of(&self, queue: &Queue) -> Option<&Eid> {
+        self.get(queue.oldest).map(|member| &member.eid)
+    }
 }
 
 impl Queue {
-    /// Adds a tree whose number is above all others.
-    fn insert(&mut self, number: u64, slot: u32) {
-        if self.oldest.is_none() {
-            self.oldest = Some((number, slot));
-        } else {
-            self.others.make().insert(number, slot);
+    /// Adds the newest tree.
+    fn push(&mut self, members: &mut Members, of: Of, slot: u32) {
+        match members.place(of, self.newest) {
+            Some(newest) => newest.newer = slot,
+            None => self.oldest = slot,
         }
-    }
-
-    fn remove(&mut self, number: u64) {
-        if self.oldest.is_some_and(|oldest| oldest.0 == number) {
-            self.oldest = self.others.get_mut().and_then(BTreeMap::pop_first);
-        } else if let Some(others) = self.others.get_mut() {
-            others.remove(&number);
+        if let Some(place) = members.place(of, slot) {
+            place.older = self.newest;
         }
-        self.others.rest(BTreeMap::is_empty);
+        self.newest = slot;
+        self.len += 1;
     }
 
-    fn len(&self) -> usize {
-        usize::from(self.oldest.is_some()) + self.others.get().map_or(0, BTreeMap::len)
+    /// Takes out a tree that is in it.
+    fn take_out(&mut self, members: &mut Members, of: Of, slot: u32) {
+        let Some(Place { older, newer }) = members.place(of, slot).copied() else {
+            return;
+        };
+        match members.place(of, older) {
+            Some(older) => older.newer = newer,
+            None => self.oldest = newer,
+        }
+        match members.place(of, newer) {
+            Some(newer) => newer.older = older,
+            None => self.newest = older,
+        }
+        self.len -= 1;
     }
 
-    fn is_empty(&self) -> bool {
-        self.oldest.is_none()
+    fn is_empty(self) -> bool {
+        self.len == 0
     }
 
     /// The slots, that of the oldest tree first.
-    fn slots(&self) -> impl DoubleEndedIterator<Item = u32> {
-        let oldest = self.oldest.map(|oldest| oldest.1);
-        let others = self.others.get().into_iter().flat_map(BTreeMap::values);
-        oldest.into_iter().chain(others.copied())
+    fn slots(self, members: &Members, of: Of) -> impl Iterator<Item = u32> {
+        let is_there = |slot: &u32| *slot != NONE;
+        std::iter::successors(Some(self.oldest).filter(is_there), move |slot| {
+            let place = members.get(*slot)?.places.get(of as usize)?;
+            Some(place.newer).filter(is_there)
+        })
     }
 }
 
@@ -80,21 +169,14 @@ pub(super) enum Full {
     OfAll(Vec<u32>),
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Member {
-    number: u64,
-    eid: Eid,
-    network: Network,
-}
-
 impl Census {
     pub(super) fn new(limits: PeerLimits) -> Self {
         Self {
             limits,
-            next: 0,
-            members: HashMap::default(),
+            members: Members::default(),
             all: Queue::default(),
-            of_eid: HashMap::default(),
+            of_eid: HashTable::new(),
+            hasher: RandomState::default(),
             of_network: HashMap::default(),
             ranked: BTreeSet::new(),
             budgets: HashMap::default(),
@@ -104,90 +186,99 @@ impl Census {
     /// Notes that the peer in a slot has begun a tree, from that network: the budget that all of that network share.
     pub(super) fn enter(&mut self, index: u32, eid: Eid, network: Network) -> NetworkBudget {
         self.leave(index);
-        let number = self.next;
-        self.next += 1;
-        self.members.insert(index, Member { number, eid, network });
-        self.all.insert(number, index);
-        self.of_eid.entry(eid).or_default().insert(number, index);
-        let queue = self.of_network.entry(network).or_default();
-        self.ranked.remove(&(queue.len(), network));
-        queue.insert(number, index);
-        self.ranked.insert((queue.len(), network));
+        let (members, hasher) = (&mut self.members, &self.hasher);
+        let of_eid = self.of_eid.entry(
+            hasher.hash_one(Some(&eid)),
+            |queue| members.eid_of(queue) == Some(&eid),
+            |queue| hasher.hash_one(members.eid_of(queue)),
+        );
+        let of_eid = of_eid.or_insert_with(Queue::default).into_mut();
+        members.insert(index, eid, network);
+        self.all.push(members, Of::All, index);
+        of_eid.push(members, Of::Eid, index);
+        let of_network = self.of_network.entry(network).or_default();
+        self.ranked.remove(&(of_network.len, network));
+        of_network.push(members, Of::Network, index);
+        self.ranked.insert((of_network.len, network));
         self.budgets.entry(network).or_default().clone()
     }
 
     /// Returns where the peer in a slot has come from, if it has begun the tree.
     pub(super) fn network(&self, index: u32) -> Option<Network> {
-        self.members.get(&index).map(|member| member.network)
+        self.members.get(index).map(|member| member.network)
     }
 
     /// Notes that the tree in a slot has ended, if there was one.
     pub(super) fn leave(&mut self, index: u32) {
-        let Some(member) = self.members.remove(&index) else {
+        let Some(&Member { eid, network, .. }) = self.members.get(index) else {
             return;
         };
-        self.all.remove(member.number);
-        take_out(&mut self.of_eid, &member.eid, member.number);
-        let count = self.count_of(&member.network);
-        self.ranked.remove(&(count, member.network));
-        take_out(&mut self.of_network, &member.network, member.number);
-        match count {
-            0 | 1 => {
-                self.budgets.remove(&member.network);
-            }
-            _ => {
-                self.ranked.insert((count - 1, member.network));
+        let members = &mut self.members;
+        self.all.take_out(members, Of::All, index);
+        let hash = self.hasher.hash_one(Some(&eid));
+        if let Ok(mut of_eid) = self
+            .of_eid
+            .find_entry(hash, |queue| members.eid_of(queue) == Some(&eid))
+        {
+            of_eid.get_mut().take_out(members, Of::Eid, index);
+            if of_eid.get().is_empty() {
+                of_eid.remove();
             }
         }
+        if let Entry::Occupied(mut of_network) = self.of_network.entry(network) {
+            self.ranked.remove(&(of_network.get().len, network));
+            of_network.get_mut().take_out(members, Of::Network, index);
+            if of_network.get().is_empty() {
+                of_network.remove();
+                self.budgets.remove(&network);
+            } else {
+                self.ranked.insert((of_network.get().len, network));
+            }
+        }
+        members.remove(index);
+    }
+
+    /// The trees that an EID has begun.
+    fn of_eid(&self, eid: &Eid) -> Option<Queue> {
+        let is_of_eid = |queue: &Queue| self.members.eid_of(queue) == Some(eid);
+        self.of_eid.find(self.hasher.hash_one(Some(eid)), is_of_eid).copied()
     }
 
     /// Returns the slot of the newest tree that an EID has begun, beside one.
     pub(super) fn newest_of(&self, eid: &Eid, beside: u32) -> Option<u32> {
-        self.of_eid.get(eid)?.slots().rev().find(|slot| *slot != beside)
-    }
-
-    fn count_of(&self, network: &Network) -> usize {
-        self.of_network.get(network).map_or(0, Queue::len)
+        let newest = self.of_eid(eid)?.newest;
+        if newest != beside {
+            return Some(newest);
+        }
+        let before = self.members.get(newest)?.places[Of::Eid as usize].older;
+        (before != NONE).then_some(before)
     }
 
     /// Returns the slot of the newest tree of the network that has most, if that has more than another would have with
     /// one more.
     pub(super) fn newest_of_most(&self, beside: Network) -> Option<u32> {
         let (count, most) = self.ranked.last()?;
-        let is_richer = *count > self.count_of(&beside) + 1;
-        let newest = self.of_network.get(most)?.slots().next_back();
-        newest.filter(|_| is_richer)
+        let others = self.of_network.get(&beside).map_or(0, |queue| queue.len);
+        let is_richer = *count > others + 1;
+        let newest = self.of_network.get(most)?.newest;
+        is_richer.then_some(newest)
     }
 
     /// Returns whose limit leaves no room for one more tree.
     pub(super) fn full(&self, eid: &Eid, network: Network) -> Option<Full> {
-        let limited = [
-            (
-                self.of_eid.get(eid),
-                self.limits.trees_per_eid,
-                Full::OfSome as fn(_) -> _,
-            ),
-            (
-                self.of_network.get(&network),
-                self.limits.trees_per_network,
-                Full::OfSome,
-            ),
-            (Some(&self.all), self.limits.trees, Full::OfAll),
-        ];
-        let mut full = limited
-            .into_iter()
-            .filter_map(|(queue, limit, full)| Some((queue.filter(|q| q.len() >= limit)?, full)));
-        full.next()
-            .map(|(queue, full)| full(queue.slots().take(LOOKED_AT).collect()))
-    }
-}
-
-fn take_out<K: Eq + Hash>(queues: &mut HashMap<K, Queue, RandomState>, key: &K, number: u64) {
-    if let Some(queue) = queues.get_mut(key) {
-        queue.remove(number);
-        if queue.is_empty() {
-            queues.remove(key);
+        let oldest = |queue: Queue, of| queue.slots(&self.members, of).take(LOOKED_AT).collect();
+        let is_full = |queue: &Queue, limit| queue.len as usize >= limit;
+        if let Some(queue) = self
+            .of_eid(eid)
+            .filter(|queue| is_full(queue, self.limits.trees_per_eid))
+        {
+            return Some(Full::OfSome(oldest(queue, Of::Eid)));
         }
+        let of_network = self.of_network.get(&network).copied();
+        if let Some(queue) = of_network.filter(|queue| is_full(queue, self.limits.trees_per_network)) {
+            return Some(Full::OfSome(oldest(queue, Of::Network)));
+        }
+        is_full(&self.all, self.limits.trees).then(|| Full::OfAll(oldest(self.all, Of::All)))
     }
 }
 
@@ -229,8 +320,58 @@ mod tests {
         for index in 0..10 {
             census.leave(index);
         }
-        assert!(census.members.is_empty() && census.all.is_empty());
+        assert!(census.members.0.iter().all(Option::is_none) && census.all.is_empty());
         assert!(census.of_eid.is_empty() && census.of_network.is_empty());
         assert!(census.ranked.is_empty() && census.budgets.is_empty());
+    }
+
+    #[test]
+    fn a_tree_is_small() {
+        // Beside this: four bytes and a half for each place in the table of EIDs, half of which are taken at least.
+        assert!(size_of::<Option<Member>>() <= 80, "{}", size_of::<Option<Member>>());
+        assert!(size_of::<Queue>() <= 12);
+    }
+
+    #[test]
+    fn queues_keep_their_order_whoever_leaves() {
+        let mut census = Census::new(PeerLimits {
+            trees: 0,
+            trees_per_eid: 0,
+            trees_per_network: 0,
+            unheard: 0,
+        });
+        // What is to be found, in the order in which it was entered: slot, EID, address.
+        let mut model: Vec<(u32, u8, u8)> = Vec::new();
+        let mut draws = 1_u32;
+        for _ in 0..4000 {
+            draws = draws.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let [_, index, n, address] = draws.to_be_bytes();
+            let (index, n, address) = (u32::from(index % 64), n % 5, address % 3);
+            model.retain(|(slot, ..)| *slot != index);
+            if draws % 7 < 4 {
+                census.enter(index, eid(n), from(address));
+                model.push((index, n, address));
+            } else {
+                census.leave(index);
+            }
+            let slots = |is_wanted: &dyn Fn(&(u32, u8, u8)) -> bool| -> Vec<u32> {
+                model.iter().filter(|tree| is_wanted(tree)).map(|tree| tree.0).collect()
+            };
+            let of_eid = slots(&|tree| tree.1 == n);
+            let others: Vec<u32> = of_eid.iter().copied().filter(|slot| *slot != index).collect();
+            assert_eq!(census.newest_of(&eid(n), index), others.last().copied());
+            let full = census.full(&eid(n), from(address));
+            if of_eid.is_empty() {
+                assert!(census.of_eid(&eid(n)).is_none());
+            } else {
+                assert_eq!(full, Some(Full::OfSome(of_eid)));
+            }
+            let of_network = slots(&|tree| tree.2 == address);
+            let queue = census.of_network.get(&from(address)).copied().unwrap_or_default();
+            let found: Vec<u32> = queue.slots(&census.members, Of::Network).collect();
+            assert_eq!((found, queue.len as usize), (of_network.clone(), of_network.len()));
+            let all: Vec<u32> = census.all.slots(&census.members, Of::All).collect();
+            assert_eq!(all, slots(&|_| true));
+        }
     }
 }

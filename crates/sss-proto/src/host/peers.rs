@@ -2,9 +2,11 @@
 //! again, whose turn it is to send, and what the application is told.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use slab::Slab;
 use sss_wire::{Code, Eid};
 
@@ -28,12 +30,51 @@ use crate::time::Instant;
 /// Trees whose peers are asked whether they are there, when there is no room for another one.
 const LOOKED_FOR: usize = 128;
 
+type Slots = Slab<Box<Peer>>;
+
+/// Slots of the peers on whose channels new streams are opened, by the EIDs that the peers have.
+#[derive(Default)]
+struct ByEid {
+    table: HashTable<u32>,
+    hasher: RandomState,
+}
+
+impl ByEid {
+    fn get(&self, slots: &Slots, eid: &Eid) -> Option<u32> {
+        let hash = self.hasher.hash_one(Some(eid));
+        self.table.find(hash, |slot| eid_at(slots, *slot) == Some(eid)).copied()
+    }
+
+    /// Sets the slot for an EID: that of a peer which has it.
+    fn set(&mut self, slots: &Slots, eid: &Eid, slot: u32) {
+        let entry = self.table.entry(
+            self.hasher.hash_one(Some(eid)),
+            |slot| eid_at(slots, *slot) == Some(eid),
+            |slot| self.hasher.hash_one(eid_at(slots, *slot)),
+        );
+        match entry {
+            Entry::Occupied(mut entry) => *entry.get_mut() = slot,
+            Entry::Vacant(entry) => drop(entry.insert(slot)),
+        }
+    }
+
+    fn remove(&mut self, slots: &Slots, eid: &Eid) {
+        let hash = self.hasher.hash_one(Some(eid));
+        if let Ok(entry) = self.table.find_entry(hash, |slot| eid_at(slots, *slot) == Some(eid)) {
+            entry.remove();
+        }
+    }
+}
+
+fn eid_at(slots: &Slots, slot: u32) -> Option<&Eid> {
+    slots.get(slot as usize).map(|peer| peer.eid())
+}
+
 /// The peers, by slot and by EID, and the queues that they are in.
 pub(super) struct Peers {
     /// Each in a place of its own: a table of them would be half empty, and be copied whenever it grows.
-    slots: Slab<Box<Peer>>,
-    /// The peer on whose channel new streams to an EID are opened.
-    by_eid: HashMap<Eid, u32, RandomState>,
+    slots: Slots,
+    by_eid: ByEid,
     generation: u32,
     pub(super) demux: Demux,
     pub(super) services: Services,
@@ -53,7 +94,7 @@ impl Peers {
     pub(super) fn new(backlog: usize, limits: PeerLimits) -> Self {
         Self {
             slots: Slab::new(),
-            by_eid: HashMap::default(),
+            by_eid: ByEid::default(),
             generation: 0,
             demux: Demux::new(),
             services: Services::new(backlog),
@@ -88,7 +129,7 @@ impl Peers {
 
     /// The peer on whose channel new streams to an EID are opened.
     pub(super) fn by_eid(&self, eid: &Eid) -> Option<u32> {
-        self.by_eid.get(eid).copied()
+        self.by_eid.get(&self.slots, eid)
     }
 
     /// The time when the tree was begun on which new streams to an EID are opened.
@@ -128,7 +169,7 @@ impl Peers {
     pub(super) fn insert(&mut self, peer: Peer) -> u32 {
         let eid = *peer.eid();
         let index = self.insert_unlisted(peer);
-        self.by_eid.insert(eid, index);
+        self.by_eid.set(&self.slots, &eid, index);
         index
     }
 
@@ -144,13 +185,13 @@ impl Peers {
             return;
         };
         let eid = *peer.eid();
-        if self.by_eid.get(&eid) != Some(&index) {
+        if self.by_eid(&eid) != Some(index) {
             return;
         }
         match self.census.newest_of(&eid, index) {
-            Some(newest) => self.by_eid.insert(eid, newest),
-            None => self.by_eid.remove(&eid),
-        };
+            Some(newest) => self.by_eid.set(&self.slots, &eid, newest),
+            None => self.by_eid.remove(&self.slots, &eid),
+        }
     }
 
     /// Frees the slot of a peer that is down and of whose streams the application holds none.

@@ -81,9 +81,21 @@ pub(crate) struct TreeChannels {
     carried: u64,
     /// Counters of the channels that are forgotten.
     past: Rare<Counters>,
-    pub(super) unheard: Vec<Unheard>,
-    /// Knowledge that those that have ended had of their paths.
+    left: Rare<Left>,
+}
+
+/// What channels that have ended left for the host.
+#[derive(Default)]
+struct Left {
+    unheard: Vec<Unheard>,
+    /// Knowledge that they had of their paths.
     saved: Vec<(Path, SavedPath)>,
+}
+
+impl Left {
+    fn is_empty(&self) -> bool {
+        self.unheard.is_empty() && self.saved.is_empty()
+    }
 }
 
 impl ChannelSerial {
@@ -370,7 +382,10 @@ impl TreeChannels {
             channel.channel.close(now, code, reason);
             if let Some(acceptance) = channel.acceptance.take() {
                 let end = (code, reason.to_owned());
-                self.unheard.push(Unheard::Attempt(*acceptance.attempt(), end));
+                self.left
+                    .make()
+                    .unheard
+                    .push(Unheard::Attempt(*acceptance.attempt(), end));
                 channel.acceptance = Some(acceptance).filter(|a| a.is_owed());
             }
         }
@@ -412,12 +427,21 @@ impl TreeChannels {
     fn forget(&mut self, at: usize) {
         let mut channel = self.list.remove(at);
         self.past.make().add(channel.channel.counters());
-        self.saved.extend(channel::take_saved(&mut channel.channel));
+        if let Some(saved) = channel::take_saved(&mut channel.channel) {
+            self.left.make().saved.push(saved);
+        }
+    }
+
+    /// Keeps an end of which the peer may not have heard.
+    pub(super) fn leave_unheard(&mut self, end: Unheard) {
+        self.left.make().unheard.push(end);
     }
 
     /// Takes the ends of which the initiators of channels have not heard (NEG-23).
     pub(crate) fn take_unheard(&mut self) -> Vec<Unheard> {
-        std::mem::take(&mut self.unheard)
+        let unheard = self.left.get_mut().map(|left| std::mem::take(&mut left.unheard));
+        self.left.rest(Left::is_empty);
+        unheard.unwrap_or_default()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::pace::Pace;
 use crate::rare::Rare;
 use crate::role::Role;
 use crate::route::{Route, RouteClass};
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 
 /// Addresses kept of a peer.
 const MAX_HINTS: usize = 8;
@@ -34,8 +34,8 @@ static UP: LinkStatus = LinkStatus::Up;
 /// Wishes of the host (MIG-10, MIG-14). Zero: never renewed; not kept without a channel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Policy {
-    pub(super) renew: Duration,
-    pub(super) linger: Duration,
+    pub(super) renew: Span,
+    pub(super) linger: Span,
 }
 
 /// Knowledge about the way to the peer.
@@ -143,7 +143,7 @@ impl Mobility {
 
     /// Returns whether streams wait for a channel, rather than ending, when there is none (MIG-14).
     pub(super) fn lingers(&self) -> bool {
-        !self.policy.linger.is_zero()
+        !self.policy.linger.get().is_zero()
     }
 
     /// Remembers routes; returns whether there was a new one.
@@ -334,7 +334,7 @@ impl Mobility {
 
     /// Returns when a channel is renewed (MIG-10).
     fn renewal(&self, first: Instant, (origin, route): Renewable<'_>) -> Option<(Instant, Purpose)> {
-        let renew = self.policy.renew;
+        let renew = self.policy.renew.get();
         let age = match origin.role {
             Role::Initiator => renew,
             Role::Responder => renew + renew / 4,
@@ -351,7 +351,7 @@ impl Mobility {
             Purpose::First | Purpose::Trouble | Purpose::Move | Purpose::Renewal(_) => {}
         }
         let pause = match purpose {
-            Purpose::Renewal(_) => RETRY.min(self.policy.renew / RENEWAL_RETRY),
+            Purpose::Renewal(_) => RETRY.min(self.policy.renew.get() / RENEWAL_RETRY),
             Purpose::Move => Duration::from_secs(1),
             Purpose::First | Purpose::Trouble | Purpose::Upgrade(_) | Purpose::Standby(_) => Duration::from_millis(250),
         };
@@ -375,7 +375,7 @@ impl Mobility {
 
     /// Returns when a tree without an open channel is given up.
     pub(super) fn linger_end(&self, has_streams: bool) -> Option<Instant> {
-        let linger = self.policy.linger;
+        let linger = self.policy.linger.get();
         let linger = if has_streams { linger } else { linger.min(EMPTY_LINGER) };
         Some(self.trouble? + linger)
     }
@@ -410,8 +410,8 @@ mod tests {
         let [direct, relayed] = [&by_address, &relay].map(|route| Some((&origin, route)));
         let mobility = |routes: &[Route], reserve: Option<Route>| {
             let mut mobility = Mobility::new(Policy {
-                renew: Duration::ZERO,
-                linger: Duration::ZERO,
+                renew: Duration::ZERO.into(),
+                linger: Duration::ZERO.into(),
             });
             mobility.on_tree_begun(Role::Responder);
             mobility.add_hints(routes);
@@ -434,8 +434,8 @@ mod tests {
         let direct = Route::udp(([192, 0, 2, 1], 443).into());
         let relay = Route::through(Link::Udp(([192, 0, 2, 9], 443).into()), RelayHandle(7));
         let mut mobility = Mobility::new(Policy {
-            renew: Duration::ZERO,
-            linger: Duration::ZERO,
+            renew: Duration::ZERO.into(),
+            linger: Duration::ZERO.into(),
         });
         mobility.add_hints(&[direct]);
         mobility.beside.reserve.set(relay);

@@ -473,7 +473,7 @@ impl Transport {
                 at: now,
                 end: (code, text.to_owned()),
             };
-            self.channels.unheard.push(Unheard::Tree(ended));
+            self.channels.leave_unheard(Unheard::Tree(ended));
         }
     }
 

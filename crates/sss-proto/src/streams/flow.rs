@@ -85,7 +85,7 @@ impl Flow {
 
     /// The channel's round-trip time, by which windows are tuned.
     pub(super) fn set_rtt(&mut self, rtt: Duration) {
-        self.windows.rtt = rtt;
+        self.windows.rtt = rtt.into();
     }
 
     pub(super) fn set_now(&mut self, now: Instant) {

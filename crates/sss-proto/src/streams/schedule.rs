@@ -26,6 +26,7 @@ use super::tree::index::ROOT;
 use super::tree::node::Flags;
 use super::tree::table::Table;
 use crate::channel::Outlook;
+use crate::rare::Rare;
 use crate::time::Instant;
 pub(super) use rings::Slot;
 use rings::{Chain, Rings, Who};
@@ -48,7 +49,8 @@ pub(super) struct Turn {
 /// The scheduler of a tree.
 #[derive(Debug)]
 pub(super) struct Scheduler {
-    rings: Rings,
+    /// Those of streams that have something to send, and have had since the last rest.
+    rings: Rare<Rings>,
     urgent: Urgent,
     /// The chain from the root down, while there is something to send.
     trunk: Option<u32>,
@@ -62,7 +64,7 @@ pub(super) struct Scheduler {
 impl Default for Scheduler {
     fn default() -> Self {
         Self {
-            rings: Rings::default(),
+            rings: Rare::new(),
             urgent: Urgent::default(),
             trunk: None,
             active: 0,
@@ -80,7 +82,10 @@ impl Scheduler {
 
     /// Gives back spare memory.
     pub(super) fn rest(&mut self) {
-        self.rings.rest();
+        if let Some(rings) = self.rings.get_mut() {
+            rings.rest();
+        }
+        self.rings.rest(Rings::is_empty);
         self.urgent.rest();
     }
 
@@ -120,7 +125,7 @@ impl Scheduler {
         }
         if table[index].sched.slot.is_taken() {
             let interior = self.rings_of(table, index);
-            self.rings.enter_own(interior, self.quantum);
+            self.rings.make().enter_own(interior, self.quantum);
         } else {
             self.begin_chain(table, index);
         }
@@ -130,18 +135,19 @@ impl Scheduler {
     fn begin_chain(&mut self, table: &mut Table, bottom: u32) {
         let mut top = bottom;
         while top != ROOT && !table[table[top].place.parent].sched.slot.is_taken() {
-            self.rings.step();
+            self.rings.make().step();
             top = table[top].place.parent;
         }
         let chain = Chain { top, bottom };
         let entry = if top == ROOT {
-            let trunk = self.rings.apart(chain);
+            let trunk = self.rings.make().apart(chain);
             self.trunk = Some(trunk);
             trunk
         } else {
             let interior = self.rings_of(table, table[top].place.parent);
             let slot = table[top].sched.slot;
             self.rings
+                .make()
                 .enter_chain(interior, (chain, table[top].place.level), slot, self.quantum)
         };
         let mut at = bottom;
@@ -163,9 +169,9 @@ impl Scheduler {
             return interior;
         }
         let upper = sched.slot;
-        let interior = self.rings.open(upper);
+        let interior = self.rings.make().open(upper);
         let debt = std::mem::replace(&mut sched.below, Slot::taken(interior));
-        let bottom = self.rings.end_at(upper, index);
+        let bottom = self.rings.make().end_at(upper, index);
         match bottom {
             Some(bottom) if bottom != index => {
                 let mut top = bottom;
@@ -174,10 +180,13 @@ impl Scheduler {
                 }
                 let chain = Chain { top, bottom };
                 let level = table[top].place.level;
-                let entry = self.rings.enter_chain(interior, (chain, level), debt, self.quantum);
+                let entry = self
+                    .rings
+                    .make()
+                    .enter_chain(interior, (chain, level), debt, self.quantum);
                 self.name(table, chain, entry);
             }
-            _ => self.rings.enter_own(interior, self.quantum),
+            _ => self.rings.make().enter_own(interior, self.quantum),
         }
         interior
     }
@@ -185,11 +194,11 @@ impl Scheduler {
     /// The streams of a chain are in another entry from now on.
     fn name(&mut self, table: &mut Table, chain: Chain, entry: u32) {
         if let Some(interior) = table[chain.bottom].sched.below.index() {
-            self.rings.set_up(interior, Slot::taken(entry));
+            self.rings.make().set_up(interior, Slot::taken(entry));
         }
         let mut at = chain.bottom;
         loop {
-            self.rings.step();
+            self.rings.make().step();
             table[at].sched.slot = Slot::taken(entry);
             if at == chain.top {
                 return;
@@ -208,7 +217,7 @@ impl Scheduler {
             self.urgent.leave(&table[index].place, index);
         }
         if let Some(interior) = table[index].sched.below.index() {
-            self.rings.leave_own(interior);
+            self.rings.make().leave_own(interior);
             self.join_if_alone(table, index);
         } else {
             self.end_chain(table, index);
@@ -217,12 +226,12 @@ impl Scheduler {
 
     /// Nothing of a chain has anything to send any more.
     fn end_chain(&mut self, table: &mut Table, bottom: u32) {
-        let Some((chain, debt)) = self.rings.remove(table[bottom].sched.slot) else {
+        let Some((chain, debt)) = self.rings.make().remove(table[bottom].sched.slot) else {
             return;
         };
         let mut at = bottom;
         while at != chain.top {
-            self.rings.step();
+            self.rings.make().step();
             let parent = table[at].place.parent;
             table[at].sched.slot = std::mem::replace(&mut table[parent].sched.below, Slot::NONE);
             at = parent;
@@ -240,11 +249,11 @@ impl Scheduler {
         let Some(interior) = table[index].sched.below.index() else {
             return;
         };
-        let Some(last) = self.rings.only(interior) else {
+        let Some(last) = self.rings.get().and_then(|rings| rings.only(interior)) else {
             return;
         };
-        let left = self.rings.remove(last);
-        self.rings.close(interior);
+        let left = self.rings.make().remove(last);
+        self.rings.make().close(interior);
         let Some((chain, debt)) = left else {
             return;
         };
@@ -255,7 +264,7 @@ impl Scheduler {
         if chain.bottom != index
             && let Some(entry) = upper.index()
         {
-            self.rings.end_at(upper, chain.bottom);
+            self.rings.make().end_at(upper, chain.bottom);
             self.name(table, chain, entry);
         }
     }
@@ -264,8 +273,10 @@ impl Scheduler {
     pub(super) fn set_level(&mut self, table: &mut Table, index: u32, level: i8) {
         let before = std::mem::replace(&mut table[index].place.level, level);
         if level != before {
-            self.rings
-                .set_level(table[index].sched.slot, (index, level), self.quantum);
+            let slot = table[index].sched.slot;
+            if let Some(rings) = self.rings.get_mut() {
+                rings.set_level(slot, (index, level), self.quantum);
+            }
         }
     }
 
@@ -303,9 +314,10 @@ impl Scheduler {
 
     /// The stream whose turn it is, or the datagram that has the turn of another.
     pub(super) fn pick(&mut self, table: &Table) -> Option<Turn> {
-        let mut at = self.rings.bottom(self.trunk?)?;
+        let rings = self.rings.get_mut()?;
+        let mut at = rings.bottom(self.trunk?)?;
         while let Some(interior) = table[at].sched.below.index() {
-            match self.rings.front(interior, self.quantum)? {
+            match rings.front(interior, self.quantum)? {
                 Who::Own(_) => break,
                 Who::Chain(chain) => at = chain.bottom,
             }
@@ -321,13 +333,14 @@ impl Scheduler {
     /// one above it.
     pub(super) fn preferred(&self, table: &Table, index: u32) -> Option<u32> {
         let sched = &table[index].sched;
-        let own = sched.below.index().and_then(|interior| self.rings.own(interior));
-        let mut at = match self.rings.higher(own.unwrap_or(sched.slot))? {
+        let rings = self.rings.get()?;
+        let own = sched.below.index().and_then(|interior| rings.own(interior));
+        let mut at = match rings.higher(own.unwrap_or(sched.slot))? {
             Who::Own(owner) => return Some(owner),
             Who::Chain(chain) => chain.bottom,
         };
         while let Some(interior) = table[at].sched.below.index() {
-            match self.rings.highest(interior)? {
+            match rings.highest(interior)? {
                 Who::Own(_) => break,
                 Who::Chain(chain) => at = chain.bottom,
             }
@@ -339,11 +352,14 @@ impl Scheduler {
     pub(super) fn charge(&mut self, table: &Table, index: u32, bytes: usize) {
         let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
         let sched = &table[index].sched;
+        let Some(rings) = self.rings.get_mut() else {
+            return;
+        };
         if let Some(interior) = sched.below.index() {
-            self.rings.spend_own(interior, bytes);
+            rings.spend_own(interior, bytes);
         }
         let mut slot = sched.slot;
-        while let Some(upper) = self.rings.spend(slot, bytes) {
+        while let Some(upper) = rings.spend(slot, bytes) {
             slot = upper;
         }
     }
@@ -353,7 +369,7 @@ impl Scheduler {
 impl Scheduler {
     /// Returns how many steps everything has taken so far.
     pub(super) fn steps(&self) -> u64 {
-        self.rings.steps
+        self.rings.get().map_or(0, |rings| rings.steps)
     }
 }
 
@@ -361,7 +377,7 @@ impl Scheduler {
 impl Scheduler {
     /// Returns how much of what it takes a rest may give back.
     pub(crate) fn spare(&self) -> usize {
-        self.rings.spare() + self.urgent.spare()
+        self.rings.get().map_or(0, Rings::spare) + self.urgent.spare()
     }
 }
 

@@ -87,10 +87,50 @@ struct Lists {
 #[derive(Default)]
 struct Tree {
     sides: Map<StreamId, Sides>,
-    streams: Map<(StreamId, Interest), List>,
+    streams: StreamLists,
     connected: List,
     closed: List,
     link: Option<watch::Sender<LinkStatus>>,
+}
+
+/// A thing that is waited for of a stream.
+type Wait = (StreamId, Interest);
+
+/// Those who wait for something of streams. With many peers, most have one who waits for one thing: that takes no
+/// table.
+#[derive(Default)]
+struct StreamLists {
+    one: Option<(Wait, List)>,
+    others: Map<Wait, List>,
+}
+
+impl StreamLists {
+    fn is_empty(&self) -> bool {
+        self.one.is_none() && self.others.is_empty()
+    }
+
+    /// The list of those who wait for something, made if there is none.
+    fn list(&mut self, wait: Wait) -> &mut List {
+        let is_other = |one: &(Wait, List)| one.0 != wait;
+        if self.one.as_ref().is_some_and(is_other) || self.others.contains_key(&wait) {
+            return self.others.entry(wait).or_default();
+        }
+        &mut self.one.get_or_insert((wait, List::default())).1
+    }
+
+    fn remove(&mut self, wait: Wait) -> Option<List> {
+        match self.one.take_if(|one| one.0 == wait) {
+            Some((_, list)) => Some(list),
+            None if self.others.is_empty() => None,
+            None => self.others.remove(&wait),
+        }
+    }
+
+    /// All lists. None is left.
+    fn drain(&mut self) -> impl Iterator<Item = List> {
+        let one = self.one.take().map(|(_, list)| list);
+        one.into_iter().chain(self.others.drain().map(|(_, list)| list))
+    }
 }
 
 /// The tasks that hold the sides of a stream.
@@ -151,7 +191,7 @@ impl Tree {
     /// Gives memory back after many have waited.
     fn give_back(&mut self) {
         give_back(&mut self.sides);
-        give_back(&mut self.streams);
+        give_back(&mut self.streams.others);
     }
 }
 
@@ -176,7 +216,7 @@ impl Lists {
 
     fn list(&mut self, key: Key) -> &mut List {
         match key {
-            Key::Stream(stream, wait) => self.tree(stream.peer()).streams.entry((stream, wait)).or_default(),
+            Key::Stream(stream, wait) => self.tree(stream.peer()).streams.list((stream, wait)),
             Key::Released(stream) => self.released.entry(stream).or_default(),
             Key::Acceptable(listener) => &mut self.listeners.entry(listener).or_default().accepting,
             Key::Connected(peer) => &mut self.tree(peer).connected,
@@ -191,7 +231,7 @@ impl Lists {
         match key {
             Key::Stream(stream, wait) => {
                 if let Some(tree) = self.trees.get_mut(&stream.peer()) {
-                    tree.streams.remove(&(stream, wait));
+                    tree.streams.remove((stream, wait));
                     tree.give_back();
                 }
             }
@@ -320,7 +360,7 @@ impl Waiters {
             return;
         }
         for wait in Interest::ALL {
-            if let Some(list) = tree.streams.remove(&(stream, wait)) {
+            if let Some(list) = tree.streams.remove((stream, wait)) {
                 self.slots.wake(list, notices);
             }
         }
@@ -379,7 +419,7 @@ impl Waiters {
         let Some(tree) = self.lists.trees.get_mut(&stream.peer()) else {
             return;
         };
-        if let Some(list) = tree.streams.remove(&(stream, wait)) {
+        if let Some(list) = tree.streams.remove((stream, wait)) {
             self.slots.wake(list, notices);
             tree.give_back();
         }
@@ -420,7 +460,7 @@ impl Waiters {
         for (_, sides) in tree.sides.drain() {
             notices.wakers.extend(sides.reader.into_iter().chain(sides.writer));
         }
-        for (_, list) in tree.streams.drain() {
+        for list in tree.streams.drain() {
             self.slots.wake(list, notices);
         }
         self.slots.wake(tree.connected, notices);

@@ -17,7 +17,7 @@ use sss_wire::constants::{OPEN_ROOM, STREAM_BORROW};
 use super::budget::HostBudget;
 use super::gauge::{Gauge, KEPT, Left, MIN_WINDOW, Tuning};
 use crate::config::WindowConfig;
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 
 /// Bytes beyond MIN_WINDOW of a window of STREAM_BORROW.
 const SMALL: u64 = STREAM_BORROW - MIN_WINDOW;
@@ -44,7 +44,7 @@ pub(crate) struct Windows {
     /// Bytes of the host's budget that small datagrams have.
     lent_small: u64,
     host: HostBudget,
-    pub(crate) rtt: Duration,
+    pub(crate) rtt: Span,
     pub(crate) now: Instant,
 }
 
@@ -78,7 +78,7 @@ impl Windows {
             lent: 0,
             lent_small: 0,
             host: HostBudget::default(),
-            rtt: Duration::from_millis(100),
+            rtt: Duration::from_millis(100).into(),
             now: Instant::default(),
         }
     }
@@ -177,7 +177,7 @@ impl Windows {
         let left = self.within_all(subtrees);
         let present = self.present(gauge.consumed, tuning, birth, left);
         let window = match tuning {
-            Some(t) if t.window == present && self.now.since(t.granted_at) < 2 * self.rtt => {
+            Some(t) if t.window == present && self.now.since(t.granted_at) < 2 * self.rtt.get() => {
                 Self::affordable(self.at_most(2 * present), present, left)
             }
             _ => present,
@@ -207,7 +207,7 @@ impl Windows {
         let left = self.within_all(subtrees);
         let window = match tuning {
             None => Self::affordable(STREAM_BORROW, OPEN_ROOM, left),
-            Some(t) if self.now.since(t.granted_at) < 2 * self.rtt && left.large > 0 => {
+            Some(t) if self.now.since(t.granted_at) < 2 * self.rtt.get() && left.large > 0 => {
                 Self::affordable(self.at_most(2 * t.window).max(t.window), t.window, left)
             }
             // What waits stays, and so does room for the first bytes of what comes next (STR-77).
@@ -360,7 +360,7 @@ mod tests {
             ..WindowConfig::default()
         });
         windows.set_host(host.of_network(NetworkBudget::default()));
-        windows.rtt = Duration::from_millis(10);
+        windows.rtt = Duration::from_millis(10).into();
         windows
     }
 

@@ -119,7 +119,7 @@ pub(crate) fn init(life: &Life, index: u32) -> Option<Init<'_>> {
     }
     let (lender, borrow) = (node.place.lender, node.send.limit);
     Some(match &node.names {
-        Some(names) => Init::top_level(&names.service, &names.protocol).with_credit(0, borrow, node.recv.limit),
+        Some(names) => Init::top_level(names.service(), names.protocol()).with_credit(0, borrow, node.recv.limit),
         None if node.is_datagram() => {
             let size = life.ledger.size(index);
             Init::datagram(life.tree.lsid(node.place.parent), size, 0).with_credit(lender, borrow, 0)

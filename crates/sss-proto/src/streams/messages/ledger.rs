@@ -109,7 +109,7 @@ impl Ledger {
     /// The rate of loss on the channel, in parts of 65536, and how long packets take to the peer.
     pub(crate) fn set_path(&mut self, loss: u32, one_way: Duration) {
         self.limits.loss = loss;
-        self.limits.one_way = one_way;
+        self.limits.one_way = one_way.into();
     }
 
     /// Sets what may leave from now on.
@@ -133,7 +133,7 @@ impl Ledger {
         let Some(outlook) = self.limits.outlook.get().filter(|_| !is_reliable) else {
             return false;
         };
-        let end = deadline - self.limits.one_way;
+        let end = deadline - self.limits.one_way.get();
         left > outlook.until(if has_begun { end } else { end - outlook.round_trip() })
     }
 
@@ -241,14 +241,14 @@ impl Ledger {
     pub(crate) fn next_timer(&mut self, table: &Table) -> Option<Instant> {
         let Books { sending, deadlines, .. } = self.books.get_mut()?;
         let first = deadlines.first(|key| is_unsettled(sending, table, key))?;
-        Some(first - self.limits.one_way)
+        Some(first - self.limits.one_way.get())
     }
 
     /// Takes the next datagram whose time is over.
     pub(crate) fn pop_overdue(&mut self, now: Instant, table: &Table) -> Option<u32> {
         let books = self.books.get_mut()?;
         loop {
-            let key = books.deadlines.pop_due(now, self.limits.one_way)?;
+            let key = books.deadlines.pop_due(now, self.limits.one_way.get())?;
             if let Some(index) = table.find(key)
                 && let Some(message) = books.sending.get_mut(&index)
             {

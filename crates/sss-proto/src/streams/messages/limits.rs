@@ -9,6 +9,7 @@ use crate::channel::Outlook;
 use crate::config::WindowConfig;
 use crate::rare::Rare;
 use crate::streams::flow::Flow;
+use crate::time::Span;
 
 /// Time that packets take to the peer, as long as nothing is known: half of the initial round-trip time (REC-1).
 const INITIAL_ONE_WAY: Duration = Duration::from_millis(166);
@@ -38,7 +39,7 @@ pub(super) struct Limits {
     /// The channel's rate of loss, in parts of 65536.
     pub(super) loss: u32,
     /// Time that packets take to the peer.
-    pub(super) one_way: Duration,
+    pub(super) one_way: Span,
     /// Bytes that may leave from now on, once that is known.
     pub(super) outlook: Rare<Outlook>,
 }
@@ -53,7 +54,7 @@ impl Limits {
             spent: 0,
             stateless: 0,
             loss: 0,
-            one_way: INITIAL_ONE_WAY,
+            one_way: INITIAL_ONE_WAY.into(),
             outlook: Rare::new(),
         }
     }

@@ -85,7 +85,7 @@ impl StreamInfo {
     fn of(node: &Node, is_lost: bool, waits: Option<Waits>) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self {
-            names: node.names.as_ref().map(|n| (text(&n.service), text(&n.protocol))),
+            names: node.names.as_ref().map(|n| (text(n.service()), text(n.protocol()))),
             depth: node.place.depth,
             is_opened_by_peer: node.place.opener == Opener::Peer,
             children: node.children(),

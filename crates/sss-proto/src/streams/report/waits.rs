@@ -165,8 +165,8 @@ fn accepted_by(life: &Life, index: u32, name: impl Fn(StreamKey) -> StreamId) ->
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match openings::acceptor(&life.tree.table, index) {
         Acceptor::Service(names) => AcceptedBy::Service {
-            service: text(&names.service),
-            protocol: text(&names.protocol),
+            service: text(names.service()),
+            protocol: text(names.protocol()),
         },
         Acceptor::Substreams(parent) => AcceptedBy::Substreams(name(parent)),
         Acceptor::Datagrams(_) => AcceptedBy::Datagrams,

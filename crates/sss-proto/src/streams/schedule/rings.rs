@@ -104,9 +104,14 @@ pub(super) struct Rings {
 }
 
 impl Rings {
+    /// Returns whether nothing has anything to send.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.interiors.is_empty()
+    }
+
     /// Gives back spare memory.
     pub(super) fn rest(&mut self) {
-        if self.interiors.is_empty() && self.entries.is_empty() {
+        if self.is_empty() {
             self.interiors = Slab::new();
             self.entries = Slab::new();
         }
@@ -392,13 +397,6 @@ impl Rings {
         if let Some(interior) = self.interiors.get(interior as usize) {
             self.spend(interior.own, bytes);
         }
-    }
-}
-
-#[cfg(test)]
-impl Rings {
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.interiors.is_empty()
     }
 }
 

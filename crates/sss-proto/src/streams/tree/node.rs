@@ -48,8 +48,8 @@ impl Incoming {
         let names = node.names.as_deref()?;
         Some(Self {
             key,
-            service: names.service.to_vec(),
-            protocol: names.protocol.to_vec(),
+            service: names.service().to_vec(),
+            protocol: names.protocol().to_vec(),
         })
     }
 }

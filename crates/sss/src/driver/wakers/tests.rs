@@ -91,6 +91,33 @@ fn no_list_is_kept_for_those_who_have_left() {
 }
 
 #[test]
+fn one_who_waits_for_one_thing_takes_no_table() {
+    let (streams, ..) = names(1);
+    let mut waiters = Waiters::default();
+    let room = |waiters: &Waiters| waiters.lists.trees[&streams[0].peer()].streams.others.capacity();
+    let add = |waiters: &mut Waiters, interest| {
+        let key = Key::Stream(streams[0], interest);
+        waiters.add(key, Waiter::Task(Waker::noop().clone()))
+    };
+    for _ in 0..3 {
+        let ticket = add(&mut waiters, Interest::Accept);
+        assert_eq!((waiters.count(), room(&waiters)), (1, 0));
+        assert!(waiters.leave(ticket).is_some());
+    }
+    // Others for something else, of which the first is gone before the second.
+    let [first, second] = [Interest::Accept, Interest::Drained].map(|interest| add(&mut waiters, interest));
+    assert!(room(&waiters) > 0);
+    assert!(waiters.leave(first).is_some());
+    let third = add(&mut waiters, Interest::Drained);
+    let fourth = add(&mut waiters, Interest::Accept);
+    for ticket in [second, third, fourth] {
+        assert!(waiters.leave(ticket).is_some());
+    }
+    assert_eq!(waiters.count(), 0);
+    assert!(waiters.lists.trees.values().all(|tree| tree.is_empty()));
+}
+
+#[test]
 fn memory_of_many_is_given_back() {
     let (streams, ..) = names(1);
     let peer = streams[0].peer();
@@ -110,7 +137,7 @@ fn memory_of_many_is_given_back() {
     let mut waiters = Waiters::default();
     let room = |waiters: &Waiters| {
         let tree = &waiters.lists.trees[&peer];
-        (tree.sides.capacity(), tree.streams.capacity())
+        (tree.sides.capacity(), tree.streams.others.capacity())
     };
     let key = |stream: &StreamId| Key::Stream(*stream, Interest::Accept);
     let fill = |waiters: &mut Waiters| -> Vec<Ticket> {
