@@ -65,8 +65,8 @@ impl Sub<Duration> for Instant {
     }
 }
 
-/// A duration as it is kept: in nanoseconds, and so in half the memory of a `Duration`. What is longer than 584 years is
-/// kept as that.
+/// A duration as it is kept: in nanoseconds, and so in half the memory of a `Duration`. The longest is 584 years, and
+/// stands for what is longer.
 ///
 /// An `Option` of it takes no more memory than the duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,5 +1,6 @@
 //! The channels of a tree: which there are, and which carries the streams (MIG-5 to MIG-8).
 
+mod left;
 mod saved;
 
 use std::cmp::Ordering;
@@ -11,12 +12,13 @@ use sss_wire::{ChannelId, Code};
 use super::acceptance::Acceptance;
 use super::names::Name;
 use super::standby::Standby;
-use crate::channel::{self, Channel, Counters, Fate, Path, SavedPath, hand_on};
+use crate::channel::{self, Channel, Counters, Fate, Path, hand_on};
 use crate::local_host::EndedTree;
 use crate::rare::Rare;
 use crate::role::Role;
 use crate::route::{Route, RouteClass};
 use crate::time::Instant;
+use left::Left;
 
 /// Probe timeouts for which a replaced channel is kept: by whoever replaced it, and by the other side.
 const KEPT: u32 = 3;
@@ -82,20 +84,6 @@ pub(crate) struct TreeChannels {
     /// Counters of the channels that are forgotten.
     past: Rare<Counters>,
     left: Rare<Left>,
-}
-
-/// What channels that have ended left for the host.
-#[derive(Default)]
-struct Left {
-    unheard: Vec<Unheard>,
-    /// Knowledge that they had of their paths.
-    saved: Vec<(Path, SavedPath)>,
-}
-
-impl Left {
-    fn is_empty(&self) -> bool {
-        self.unheard.is_empty() && self.saved.is_empty()
-    }
 }
 
 impl ChannelSerial {
@@ -427,21 +415,7 @@ impl TreeChannels {
     fn forget(&mut self, at: usize) {
         let mut channel = self.list.remove(at);
         self.past.make().add(channel.channel.counters());
-        if let Some(saved) = channel::take_saved(&mut channel.channel) {
-            self.left.make().saved.push(saved);
-        }
-    }
-
-    /// Keeps an end of which the peer may not have heard.
-    pub(super) fn leave_unheard(&mut self, end: Unheard) {
-        self.left.make().unheard.push(end);
-    }
-
-    /// Takes the ends of which the initiators of channels have not heard (NEG-23).
-    pub(crate) fn take_unheard(&mut self) -> Vec<Unheard> {
-        let unheard = self.left.get_mut().map(|left| std::mem::take(&mut left.unheard));
-        self.left.rest(Left::is_empty);
-        unheard.unwrap_or_default()
+        self.keep_saved(channel::take_saved(&mut channel.channel));
     }
 }
 

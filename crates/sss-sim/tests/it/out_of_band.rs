@@ -141,13 +141,15 @@ fn delays(rate: u64, rtt: Duration, queue: Duration) -> Vec<Delay> {
     apps.heard.iter().map(delay).collect()
 }
 
-/// The path without its queue is what counts here: at most half of a round trip can be spent there.
+/// The path without its queue is what counts here: at most half of a round trip can be spent there. A word that is lost
+/// with what overflows takes a round trip more.
 #[test]
 fn a_substream_is_heard_within_one_and_a_half_round_trips() {
     let rtt = ms(100);
     let delays = delays(20_000_000, rtt, rtt / 2);
-    let longest = delays.iter().map(|d| d.took).max().unwrap();
-    assert!(delays.len() > 100 && longest <= rtt * 3 / 2, "{longest:?}");
+    let late: Vec<_> = delays.iter().map(|d| d.took).filter(|t| *t > rtt * 3 / 2).collect();
+    assert!(delays.len() > 100 && late.len() <= 1, "{late:?}");
+    assert!(late.iter().all(|took| *took <= rtt * 5 / 2), "{late:?}");
 }
 
 /// With a queue of a whole round trip, waiting there is a part of the round-trip time. A word may be lost with what

@@ -2,25 +2,17 @@
 
 use sss_wire::Eid;
 
-use super::{ChannelSerial, Left, TreeChannels};
-use crate::channel::{self, Path, SavedPath};
+use super::{ChannelSerial, TreeChannels};
+use crate::channel;
 use crate::local_host::SavedPaths;
 use crate::time::Instant;
 
 impl TreeChannels {
-    /// Takes what the channels that have ended know of their paths.
-    pub(crate) fn take_saved(&mut self) -> Vec<(Path, SavedPath)> {
-        let saved = self.left.get_mut().map(|left| std::mem::take(&mut left.saved));
-        self.left.rest(Left::is_empty);
-        saved.unwrap_or_default()
-    }
-
     /// Keeps what the channels that have ended know of their paths.
     pub(super) fn save(&mut self) {
         let ended = self.list.iter_mut().filter(|c| !c.is_open());
-        for saved in ended.filter_map(|c| channel::take_saved(&mut c.channel)) {
-            self.left.make().saved.push(saved);
-        }
+        let saved: Vec<_> = ended.filter_map(|c| channel::take_saved(&mut c.channel)).collect();
+        self.keep_saved(saved);
     }
 
     /// Gives a new channel what is known of its path: what one that it takes the place of has found out, or else one
