@@ -186,7 +186,7 @@ impl Connect {
     async fn establish_and_look_up(mut self) -> Result<Stream, ConnectError> {
         let names = std::mem::take(&mut self.names);
         let (names, mut unresolved) = self.may_be_asked_about(names);
-        let end = Instant::now() + self.time();
+        let end = time_after(self.time());
         let mut found = pin!(hint::look_up(&names, self.handle.local_addr()));
         let failed = {
             let mut established = pin!(self.establish());
@@ -237,7 +237,7 @@ impl Connect {
     }
 
     async fn establish(&self) -> Result<Stream, ConnectError> {
-        let limit = self.timeout.map(|after| (after, Instant::now() + after));
+        let limit = self.timeout.map(|after| (after, time_after(after)));
         for _ in 0..RESTARTS {
             match self.reach(limit).await {
                 // Nothing was written to the stream, so it can be opened again.
@@ -287,6 +287,12 @@ impl Connect {
             other => other,
         }
     }
+}
+
+/// Returns when `time` from now is over; a time that no clock reaches ends in 30 years.
+pub(crate) fn time_after(time: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
+    Instant::now() + time.min(FAR)
 }
 
 /// Ready when the channel to the peer is established, or never will be.

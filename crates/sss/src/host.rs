@@ -12,7 +12,7 @@ use sss_reach::{Referral, Registration};
 use sss_wire::Eid;
 use tokio::time::{Instant, timeout_at};
 
-use crate::connect::Connect;
+use crate::connect::{Connect, time_after};
 use crate::driver::{SocketStats, addresses, closing};
 use crate::error::{HostCloseError, ProbeError};
 use crate::peer::Peer;
@@ -132,7 +132,7 @@ impl Host {
         if self.handle.keeps_to_lan() && !is_lan(address.ip()) {
             return Err(ProbeError::OutsideLan { address });
         }
-        let deadline = Instant::now() + timeout;
+        let deadline = time_after(timeout);
         let mut interval = PROBE_INTERVAL;
         let shared = self.handle.shared();
         let mut answer = shared.call(|inner, _| Answer::probe(shared, inner, address));

@@ -100,8 +100,8 @@ impl Outlook {
         let round = self.rate.smoothed.as_nanos().max(1) as f64;
         let freed = self.in_flight as f64 * (time.as_nanos() as f64 / round).min(1.0);
         let free = self.rate.window.saturating_sub(self.in_flight) + freed as u64;
-        let windowed = free + paced(time.saturating_sub(self.rate.smoothed));
-        windowed.min(self.rate.burst(per_nano) as u64 + paced(time))
+        let windowed = free.saturating_add(paced(time.saturating_sub(self.rate.smoothed)));
+        windowed.min((self.rate.burst(per_nano) as u64).saturating_add(paced(time)))
     }
 }
 

@@ -337,7 +337,7 @@ impl Mobility {
         let renew = self.policy.renew.get();
         let age = match origin.role {
             Role::Initiator => renew,
-            Role::Responder => renew + renew / 4,
+            Role::Responder => renew.saturating_add(renew / 4),
         };
         (!renew.is_zero()).then(|| (first.max(origin.made + age), Purpose::Renewal(route.class())))
     }

@@ -7,6 +7,7 @@ mod closing_table;
 mod common;
 mod connecting;
 mod datagrams;
+mod endless;
 mod ends;
 mod exports;
 #[cfg(target_os = "linux")]
