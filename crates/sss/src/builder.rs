@@ -467,6 +467,9 @@ impl HostBuilder {
     /// # Errors
     /// If a setting is out of range, the address is malformed, taken or not of this machine, or the system refuses a
     /// resource.
+    ///
+    /// # Panics
+    /// On a tokio runtime without I/O or time (`enable_all`).
     pub async fn build(mut self) -> Result<Host, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         self.check()?;

@@ -83,6 +83,8 @@ impl Connect {
 
     /// Sets how long to wait for the names to be looked up, and then for the channel; for the latter at most the host's
     /// connect timeout, which is the default. Without this, names take as long as the system's resolver takes.
+    ///
+    /// Awaiting it then panics outside of a tokio runtime, as it does where a hint is a name.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

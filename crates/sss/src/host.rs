@@ -127,6 +127,9 @@ impl Host {
     ///
     /// # Errors
     /// If nobody answers in time, this host does not ask there, or it was closed.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub async fn probe(&self, address: SocketAddr, timeout: Duration) -> Result<Eid, ProbeError> {
         let address = addresses::canonical(address);
         if self.handle.keeps_to_lan() && !is_lan(address.ip()) {
