@@ -196,6 +196,18 @@ mod tests {
         }
         assert!(rounds.limit() > MAX_FED * 9 / 10);
     }
+
+    #[test]
+    fn an_answer_of_a_negotiation_ends_a_round_sooner_where_tasks_run_on_the_same_thread() {
+        let is_over = |rounds: Rounds| [true, false].map(|is_costly| rounds.is_over(ANSWERS, is_costly));
+        assert_eq!(is_over(Rounds::new().on_one_thread(true)), [true, false]);
+        assert_eq!(is_over(Rounds::new().on_one_thread(false)), [false, false]);
+        for is_one in [true, false] {
+            let rounds = Rounds::new().on_one_thread(is_one);
+            assert!(rounds.is_over(NEGOTIATION, true) && rounds.is_over(NEGOTIATION, false));
+        }
+    }
+
     #[test]
     fn pairs_change_nothing_where_one_waits_or_many_do() {
         let mut rounds = Rounds::new();
