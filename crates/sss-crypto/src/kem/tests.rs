@@ -49,7 +49,7 @@ fn another_implementation_agrees() {
         let opened = ours.decapsulate(ciphertext.as_ref().try_into().unwrap());
         assert_eq!(opened[..], *secret.as_ref());
 
-        let theirs = kem::DecapsulationKey::new(&kem::ML_KEM_768, ours.0.secret()).unwrap();
+        let theirs = kem::DecapsulationKey::new(&kem::ML_KEM_768, &ours.0.secret()).unwrap();
         let (ciphertext, secret) = encapsulate(ours.encapsulation_key(), rng.random()).unwrap();
         let opened = theirs.decapsulate(ciphertext[..].into()).unwrap();
         assert_eq!(secret[..], *opened.as_ref());
