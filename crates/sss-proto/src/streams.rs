@@ -372,6 +372,16 @@ impl Streams {
         reading::poll_read(&mut self.life, now, key, max)
     }
 
+    /// As [`Self::poll_read`]; and whether the end was read with it.
+    pub(crate) fn poll_read_with_end(
+        &mut self,
+        now: Instant,
+        key: StreamKey,
+        max: usize,
+    ) -> Poll<Result<(ReadOutcome, bool), ReadError>> {
+        reading::poll_read_with_end(&mut self.life, now, key, max)
+    }
+
     /// The application wants no more of a stream.
     pub(crate) fn stop(&mut self, key: StreamKey, code: Code, reason: &str) {
         if let Some(index) = self.life.tree.held(key) {

@@ -200,6 +200,17 @@ impl Stream<'_> {
         self.poll(ReadError::Lost, |streams, key| streams.poll_read(now, key, max))
     }
 
+    /// As [`Self::poll_read`]; and whether the stream ends there. The end that follows the last bytes is read with
+    /// them, and need not be asked for.
+    ///
+    /// # Errors
+    /// If the peer reset the stream, or the tree ended before the stream did.
+    pub fn poll_read_with_end(&mut self, now: Instant, max: usize) -> Poll<Result<(ReadOutcome, bool), ReadError>> {
+        self.poll(ReadError::Lost, |streams, key| {
+            streams.poll_read_with_end(now, key, max)
+        })
+    }
+
     /// Limits what the receive windows of a stream and all streams below it may have beyond 4096 bytes each, in bytes;
     /// `None`, the default: only the budgets of the peer and of the host do. Windows that are larger already shrink
     /// as they are used.

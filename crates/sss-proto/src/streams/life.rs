@@ -324,7 +324,7 @@ impl Life {
     }
 
     /// Ends a direction of which everything was read, but for being told so (STR-49). Returns whether it is one.
-    fn end_if_read(&mut self, index: u32) -> bool {
+    pub(super) fn end_if_read(&mut self, index: u32) -> bool {
         let node = &mut self.tree[index];
         let is_read = node.recv.unread() == 0 && node.advance_recv(RecvInput::ReadToEnd);
         if is_read {

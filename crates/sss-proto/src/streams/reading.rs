@@ -28,12 +28,10 @@ pub(super) fn poll_read(
     if let Some(outcome) = read(life, index, max) {
         return Poll::Ready(Ok(outcome));
     }
-    let node = &mut life.tree[index];
-    if node.advance_recv(RecvInput::ReadToEnd) {
-        life.flow.end_window(&mut life.tree.table, index);
-        life.answer_watch(index);
+    if life.end_if_read(index) {
         return Poll::Ready(Ok(ReadOutcome::End));
     }
+    let node = &mut life.tree[index];
     node.advance_recv(RecvInput::Seen);
     let is_over = node.status.recv == RecvState::Done;
     if let Some(error) = cause::read_error(&life.tree.table, index) {
@@ -47,6 +45,22 @@ pub(super) fn poll_read(
             Poll::Pending
         }
     }
+}
+
+/// As [`poll_read`]; and whether what is read is the last, so that the end has been read with it.
+pub(super) fn poll_read_with_end(
+    life: &mut Life,
+    now: Instant,
+    key: StreamKey,
+    max: usize,
+) -> Poll<Result<(ReadOutcome, bool), ReadError>> {
+    let outcome = std::task::ready!(poll_read(life, now, key, max))?;
+    let is_end = match outcome {
+        ReadOutcome::End => true,
+        ReadOutcome::Mark => false,
+        ReadOutcome::Chunk(_) => life.tree.held(key).is_some_and(|index| life.end_if_read(index)),
+    };
+    Poll::Ready(Ok((outcome, is_end)))
 }
 
 /// Takes bytes or a mark out of the receive buffer. `None` if nothing can be read.

@@ -38,7 +38,7 @@ struct Rare {
 /// Number of marks that a read passes in one turn: a peer may send any number of empty records.
 const MARKS_AT_ONCE: usize = 1000;
 
-/// Reads what follows the marks at which the reader stands; when blocked, the task is woken for more. A mark: the turn
+/// Reads what follows the marks at which the reader stands, and whether it is the last; when blocked, the task is woken for more. A mark: the turn
 /// is over, and the caller wakes the task when the host is not locked.
 fn read_behind_marks(
     inner: &mut Inner,
@@ -46,13 +46,12 @@ fn read_behind_marks(
     stream: StreamId,
     max: usize,
     cx: &mut Context<'_>,
-) -> Poll<Result<ReadOutcome, ReadError>> {
-    const MARK: Poll<Result<ReadOutcome, ReadError>> = Poll::Ready(Ok(ReadOutcome::Mark));
-    let mut outcome = inner.core.stream(stream).poll_read(now, max);
+) -> Poll<Result<(ReadOutcome, bool), ReadError>> {
+    let mut outcome = inner.core.stream(stream).poll_read_with_end(now, max);
     let mut passed = 0;
-    while outcome == MARK && passed < MARKS_AT_ONCE {
+    while matches!(outcome, Poll::Ready(Ok((ReadOutcome::Mark, _)))) && passed < MARKS_AT_ONCE {
         passed += 1;
-        outcome = inner.core.stream(stream).poll_read(now, max);
+        outcome = inner.core.stream(stream).poll_read_with_end(now, max);
     }
     if outcome.is_pending() {
         inner.waiters.wait(stream, Side::Read, cx.waker());
@@ -130,22 +129,26 @@ impl Receiving {
             while taken < max {
                 let outcome = match taken {
                     0 => read_behind_marks(inner, now, stream.id(), max, cx),
-                    _ => inner.core.stream(stream.id()).poll_read(now, max - taken),
+                    _ => inner.core.stream(stream.id()).poll_read_with_end(now, max - taken),
                 };
                 match outcome {
-                    Poll::Ready(Ok(ReadOutcome::Chunk(chunk))) => {
-                        taken += chunk.len();
-                        sink(chunk);
-                    }
-                    Poll::Ready(Ok(ReadOutcome::Mark)) if taken == 0 => {
+                    Poll::Ready(Ok((ReadOutcome::Mark, _))) if taken == 0 => {
                         is_turn_over = true;
                         return true;
                     }
-                    Poll::Ready(Ok(ReadOutcome::Mark)) => {
+                    Poll::Ready(Ok((ReadOutcome::Mark, _))) => {
                         self.is_at_mark = true;
                         break;
                     }
-                    Poll::Ready(Ok(ReadOutcome::End)) => self.set_end(Ok(())),
+                    Poll::Ready(Ok((outcome, is_end))) => {
+                        if let ReadOutcome::Chunk(chunk) = outcome {
+                            taken += chunk.len();
+                            sink(chunk);
+                        }
+                        if is_end {
+                            self.set_end(Ok(()));
+                        }
+                    }
                     Poll::Ready(Err(error)) => self.set_end(Err(error)),
                     Poll::Pending if taken == 0 => return true,
                     Poll::Pending => break,
@@ -188,15 +191,19 @@ impl Receiving {
             outcome
         });
         match outcome {
-            Poll::Ready(Ok(ReadOutcome::Chunk(chunk))) => Poll::Ready(Ok(Some(chunk))),
-            Poll::Ready(Ok(ReadOutcome::Mark)) => {
+            Poll::Ready(Ok((ReadOutcome::Mark, _))) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(ReadOutcome::End)) => {
-                self.set_end(Ok(()));
-                Poll::Ready(Ok(None))
+            Poll::Ready(Ok((outcome, is_end))) => {
+                if is_end {
+                    self.set_end(Ok(()));
+                }
+                Poll::Ready(Ok(match outcome {
+                    ReadOutcome::Chunk(chunk) => Some(chunk),
+                    _ => None,
+                }))
             }
             Poll::Ready(Err(error)) => {
                 self.set_end(Err(error.clone()));

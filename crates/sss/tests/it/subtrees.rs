@@ -89,6 +89,32 @@ async fn consumed_tells_reading_from_delivery() {
     .await;
 }
 
+// spec: STR-48
+#[tokio::test]
+async fn whoever_reads_the_last_byte_has_read_the_end() {
+    within(20, async {
+        let Pair { ours, theirs, .. } = pair().await;
+        for way in 0..4 {
+            let mut child = ours.open_substream().unwrap();
+            child.write_all(b"all").await.unwrap();
+            child.finish().unwrap();
+            child.drained().await.unwrap();
+            let mut their_child = theirs.accept_substream().await.unwrap().unwrap();
+            match way {
+                0 => assert_eq!(their_child.read_chunk(3).await.unwrap().unwrap(), "all"),
+                1 => assert_eq!(their_child.read_chunks(3, &mut Vec::new()).await, Ok(3)),
+                2 => assert_eq!(their_child.read(&mut [0; 3]).await, Ok(3)),
+                _ => their_child.read_exact(&mut [0; 3]).await.unwrap(),
+            }
+            // It is not asked for the end, and still held.
+            child.consumed().await.unwrap();
+            assert_eq!(their_child.read_chunk(1).await, Ok(None), "way {way}");
+            assert_eq!(their_child.read(&mut [0; 3]).await, Ok(0));
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_subtree_sums_up() {
     within(10, async {
