@@ -94,7 +94,7 @@ pub(crate) fn may_have_output(channel: &Channel, now: Instant) -> bool {
 
 /// Returns when what can be made again is given back, if something is there.
 fn rest_time(channel: &Channel) -> Option<Instant> {
-    (!rests(channel)).then(|| channel.liveness.rest_time())
+    (!rests(channel)).then(|| channel.liveness.rest_time(channel.flight.sent.in_flight() > 0))
 }
 
 /// Gives back what a channel can make again, if nothing was sent or heard for long enough: keys as they are used, and

@@ -11,12 +11,14 @@ use crate::time::{Earliest, Instant};
 const MAX_QUIET: u32 = 256;
 const MAX_QUIET_LONG: u32 = 16;
 const LONG_ACK: usize = 8;
-/// Time without a packet after which a channel rests: longer than most round trips, and than what a busy sender waits
-/// for, so that a channel in use makes nothing anew.
-const REST: Duration = Duration::from_millis(200);
+/// Time without a packet after which a channel rests at first: longer than an acknowledgement waits. It is short, since
+/// what channels have that were made a moment ago is a large part of the memory that many of them take.
+const REST: Duration = Duration::from_millis(50);
 /// Number of times that this is doubled, at most: a channel that is used now and then, as those of a host with very
-/// many peers are, comes to rest after pauses longer than its own.
-const MAX_DOUBLINGS: u8 = 3;
+/// many peers are, or that waits for long round trips, comes to rest after pauses longer than its own.
+const MAX_DOUBLINGS: u8 = 5;
+/// As if it had been doubled so often: for one that waits for acknowledgements, and may have to probe.
+const WAITING: u8 = 2;
 /// A channel that would rest again within so many [ticks](TICK) is used now and then: 2 s.
 const SOON: u16 = 62;
 const TICK: Duration = Duration::from_millis(32);
@@ -62,8 +64,9 @@ struct Rest {
 }
 
 impl Rest {
-    fn after(&self) -> Duration {
-        REST * (1 << self.doublings)
+    fn after(&self, is_waiting: bool) -> Duration {
+        let least = if is_waiting { WAITING } else { 0 };
+        REST * (1 << self.doublings.max(least))
     }
 
     /// It is to rest. Returns whether it does, or waits for longer from now on.
@@ -116,8 +119,8 @@ impl Liveness {
     }
 
     /// Returns when nothing was sent or heard for so long that what can be made again is given back.
-    pub(super) fn rest_time(&self) -> Instant {
-        self.last_sent.max(self.activity.last_received()) + self.rest.after()
+    pub(super) fn rest_time(&self, is_waiting: bool) -> Instant {
+        self.last_sent.max(self.activity.last_received()) + self.rest.after(is_waiting)
     }
 
     /// That time has come. Returns whether it is given back, or kept for longer pauses from now on.
