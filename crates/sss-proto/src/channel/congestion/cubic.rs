@@ -1,5 +1,6 @@
 //! CUBIC (RFC 9438), whose slow start ends as [`start`] says.
 
+mod glide;
 mod start;
 mod train;
 
@@ -8,6 +9,7 @@ use std::time::Duration;
 use super::control::{AckSample, Control, Signal, careful_growth, initial_window, minimum_window};
 use crate::rare::Rare;
 use crate::time::Instant;
+use glide::Glide;
 use start::Start;
 
 /// `C` of RFC 9438 section 5, in segments per second cubed.
@@ -31,6 +33,7 @@ pub(in super::super) struct Cubic {
     recovery_start: Option<Instant>,
     /// Nothing that was sent since was acknowledged: what is in flight is below the window, and comes back to it.
     is_recovering: bool,
+    glide: Glide,
     curve: Curve,
     usage: Usage,
     start: Start,
@@ -154,6 +157,7 @@ impl Cubic {
             threshold: u64::MAX,
             recovery_start: None,
             is_recovering: false,
+            glide: Glide::default(),
             curve: Curve::default(),
             usage: Usage::default(),
             start: Start::default(),
@@ -198,6 +202,7 @@ impl Cubic {
     fn begin_recovery(&mut self, now: Instant) {
         self.recovery_start = Some(now);
         self.is_recovering = true;
+        self.glide = Glide::default();
     }
 
     fn avoid_congestion(&mut self, sample: &AckSample) {
@@ -213,7 +218,7 @@ impl Cubic {
 
 impl Control for Cubic {
     fn window(&self) -> u64 {
-        self.window
+        self.window + self.glide.excess()
     }
 
     fn in_slow_start(&self) -> bool {
@@ -234,6 +239,10 @@ impl Control for Cubic {
     fn on_acked(&mut self, sample: &AckSample) {
         self.usage.note(sample, self.window, SLACK * u64::from(self.datagram));
         self.is_recovering = self.recovery_start.is_some_and(|start| sample.largest_sent <= start);
+        self.glide = match self.is_recovering {
+            true => self.glide.after(sample, self.window, BETA),
+            false => Glide::default(),
+        };
         if self.is_recovering || !self.is_used() {
             self.curve.pause(sample.now);
         } else if self.in_slow_start() {
@@ -250,6 +259,7 @@ impl Control for Cubic {
             return false;
         }
         self.begin_recovery(now);
+        let was_slow_start = self.in_slow_start();
         self.before = Rare::of(Before {
             window: self.window,
             threshold: self.threshold,
@@ -268,6 +278,10 @@ impl Control for Cubic {
         self.curve.epoch = None;
         self.window = ((window * BETA) as u64).max(minimum_window(self.datagram));
         self.threshold = self.window;
+        // At the end of slow start the queue is full, of what was sent too much.
+        if !was_slow_start {
+            self.glide = Glide::DUE;
+        }
         // The queue was too short for a burst, or for what slow start ended with: not the path for what it holds.
         let was_burst = window <= 2.0 * initial_window(self.datagram) as f64;
         if was_burst || pipe as f64 <= window {
@@ -287,6 +301,7 @@ impl Control for Cubic {
             self.start.expect_again(before.expected);
             self.recovery_start = None;
             self.is_recovering = false;
+            self.glide = Glide::default();
         }
     }
 
@@ -295,6 +310,7 @@ impl Control for Cubic {
         self.window = minimum_window(self.datagram);
         self.recovery_start = None;
         self.is_recovering = false;
+        self.glide = Glide::default();
         self.curve.epoch = None;
         self.start = Start::default();
     }
@@ -316,6 +332,7 @@ impl Control for Cubic {
     fn retreat(&mut self, window: u64) {
         self.window = window.max(minimum_window(self.datagram));
         self.threshold = self.window;
+        self.glide = Glide::default();
         self.curve = Curve::default();
     }
 

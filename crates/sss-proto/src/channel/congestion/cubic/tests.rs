@@ -654,3 +654,103 @@ fn losses_that_were_none_leave_the_curve_as_it_was() {
     };
     assert_eq!(window(true), window(false));
 }
+
+/// Acknowledges some packets of a sender with so many bytes in flight, some of which were lost; sent before the
+/// present moment. Returns how much may be sent then.
+fn acknowledged(cubic: &mut Cubic, now_ms: u64, (in_flight, acked, lost): (u64, u64, u64)) -> u64 {
+    let remaining = in_flight - acked - lost;
+    cubic.on_acked(&AckSample {
+        now: at(now_ms),
+        bytes: acked,
+        largest: now_ms,
+        next: now_ms + 1,
+        largest_sent: at(50),
+        in_flight,
+        remaining,
+        oldest: 0,
+        smoothed: RTT,
+        latest: Some(RTT),
+        least: Some(RTT),
+    });
+    cubic.window().saturating_sub(remaining)
+}
+
+/// A controller in congestion avoidance whose window of 200 datagrams was just reduced.
+fn reduced() -> Cubic {
+    let mut cubic = Cubic::new(DATAGRAM);
+    cubic.set_window(200_000);
+    cubic.threshold = 200_000;
+    assert!(cubic.on_congestion(at(100), &lost(at(50))));
+    assert_eq!(
+        cubic.window(),
+        140_000,
+        "nothing leaves before the acknowledgement is taken in"
+    );
+    cubic
+}
+
+// spec: REC-19
+#[test]
+fn what_is_in_flight_comes_down_to_a_reduced_window_in_a_round_trip() {
+    let mut cubic = reduced();
+    let (mut in_flight, mut sent) = (200_000, 0);
+    for n in 0..199 {
+        let lost = if n == 0 { 1000 } else { 0 };
+        let room = acknowledged(&mut cubic, 101 + n, (in_flight, 1000, lost)) / 1000 * 1000;
+        in_flight = in_flight - 1000 - lost + room;
+        sent += room;
+        assert!(room <= 1000, "no burst: {room}");
+        assert!(
+            sent >= (n + 1) * 1000 * 69 / 100 / 1000 * 1000,
+            "nor a pause: {sent} after {n}"
+        );
+    }
+    assert_eq!(in_flight, 140_000);
+    assert_eq!(cubic.window(), 140_000);
+}
+
+// spec: REC-19
+#[test]
+fn what_was_lost_is_not_made_up_for_while_more_than_the_window_is_in_flight() {
+    let mut cubic = reduced();
+    acknowledged(&mut cubic, 101, (200_000, 1000, 1000));
+    assert_eq!(acknowledged(&mut cubic, 102, (198_000, 1000, 20_000)), 1400);
+    // Below the window, the window is all there is.
+    assert_eq!(
+        acknowledged(&mut cubic, 103, (178_000, 1000, 60_000)),
+        140_000 - 117_000
+    );
+    assert_eq!(cubic.window(), 140_000);
+}
+
+// spec: REC-19
+#[test]
+fn a_sender_that_did_not_use_its_window_gets_none_of_it() {
+    let mut cubic = reduced();
+    acknowledged(&mut cubic, 101, (100_000, 1000, 1000));
+    assert_eq!(cubic.window(), 140_000);
+    // All that there is to a glide ends with recovery, and with the window that it came from.
+    let mut cubic = reduced();
+    acknowledged(&mut cubic, 101, (200_000, 1000, 1000));
+    assert!(cubic.window() > 190_000);
+    cubic.on_false_congestion();
+    assert_eq!(cubic.window(), 200_000);
+    for end in [Cubic::on_persistent_congestion, |cubic: &mut Cubic| {
+        cubic.retreat(50_000)
+    }] {
+        let mut cubic = reduced();
+        acknowledged(&mut cubic, 101, (200_000, 1000, 1000));
+        end(&mut cubic);
+        assert!(cubic.window() <= 50_000);
+    }
+}
+
+// spec: REC-19
+#[test]
+fn the_end_of_slow_start_is_no_glide() {
+    let mut cubic = Cubic::new(DATAGRAM);
+    cubic.set_window(200_000);
+    assert!(cubic.on_congestion(at(100), &lost(at(50))));
+    acknowledged(&mut cubic, 101, (200_000, 1000, 1000));
+    assert_eq!(cubic.window(), 140_000);
+}
