@@ -172,6 +172,7 @@ const MODULES: &[(&str, Layers)] = &[
                 "driver::slots",
                 "driver::stats",
                 "interface",
+                "lifecycle",
                 "mapping::desk",
                 "nat64",
                 "tunnels",

@@ -132,6 +132,9 @@ pub enum CloseReason {
     /// The keys of the channel have been used as often as is safe.
     #[error("the channel's keys are used up")]
     KeysUsedUp,
+    /// This host has failed: nothing drives it any more, because its driver has panicked. The peer was told nothing.
+    #[error("this host has failed: its driver panicked")]
+    HostFailed,
     /// It has not ended: this host's application had let go of the stream that it asks about.
     #[error("the stream was released")]
     Released,
@@ -482,4 +485,10 @@ pub enum ListenError {
     /// No protocol was named.
     #[error("service {0:?} was given no protocol")]
     NoProtocol(String),
+    /// This host was closed.
+    #[error("this host was closed")]
+    HostClosed,
+    /// This host has failed: its driver has panicked.
+    #[error("this host has failed: its driver panicked")]
+    HostFailed,
 }

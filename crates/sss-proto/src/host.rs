@@ -9,6 +9,7 @@
 mod aside;
 mod census;
 mod demux;
+mod ending;
 mod ghosts;
 mod negotiate;
 mod outbox;
@@ -42,7 +43,7 @@ pub use stream::Stream;
 use crate::channel::ChannelInfo;
 use crate::config::Config;
 use crate::entropy::{Entropy, Randomness};
-use crate::error::{CloseReason, ListenError, NegotiationError, OpenError, SHUTTING_DOWN};
+use crate::error::{CloseReason, ListenError, NegotiationError, OpenError};
 use crate::ids::{ListenerId, PeerId, StreamId, TreeId};
 use crate::io::{Ecn, Event, Input, LinkStatus, Output, Transmit, TransmitBuf};
 use crate::limit::{Limit, Rule};
@@ -309,7 +310,8 @@ impl Host {
     /// Takes streams that peers open towards `service`, speaking `protocol`.
     ///
     /// # Errors
-    /// If the pair is taken, the service name is reserved, or a name is empty or longer than 255 bytes.
+    /// If the pair is taken, the service name is reserved, or a name is empty or longer than 255 bytes; or if the host
+    /// has ended.
     pub fn listen(&mut self, service: &str, protocol: &str) -> Result<ListenerId, ListenError> {
         let service = ServiceInfo::new(service, "", vec![ProtocolInfo::new(protocol, "")]);
         self.offer(&service, Visibility::Listed)
@@ -320,8 +322,9 @@ impl Host {
     ///
     /// # Errors
     /// If one of the pairs is taken, the service name is reserved, no protocol is given, a name is empty or longer than
-    /// 255 bytes, or a description is longer than 1024. Then nothing is offered.
+    /// 255 bytes, or a description is longer than 1024; or if the host has ended. Then nothing is offered.
     pub fn offer(&mut self, service: &ServiceInfo, visibility: Visibility) -> Result<ListenerId, ListenError> {
+        self.local.process.check_listening()?;
         self.peers.services.offer(service, visibility)
     }
 
@@ -362,7 +365,7 @@ impl Host {
         hints: &[Route],
     ) -> Result<StreamId, ConnectError> {
         if self.local.process.is_ending() {
-            return Err(OpenError::Lost(CloseReason::shut_down()).into());
+            return Err(OpenError::Lost(self.local.process.end_reason()).into());
         }
         // NEG-19
         if eid == self.local.eid && !self.local.config.allow_own_eid {
@@ -478,15 +481,6 @@ impl Host {
     pub fn disconnect(&mut self, now: Instant, peer: PeerId, code: Code, reason: &str) {
         self.peers
             .with(&mut self.local, peer, |peer| peer.close(now, code, reason));
-    }
-
-    /// Ends the trees of all peers with CLOSE; none is begun any more, by either side.
-    pub fn shutdown(&mut self, now: Instant) {
-        self.local.process.end();
-        let ids: Vec<PeerId> = self.peers.iter().map(Peer::id).collect();
-        for id in ids {
-            self.disconnect(now, id, Code::SHUTDOWN, SHUTTING_DOWN);
-        }
     }
 
     /// Gives up the attempt to reach a peer for the first time, unless somebody waits for it: the application holds a

@@ -16,7 +16,8 @@ use crate::driver::wakers::Key;
 use crate::error::ConnectError;
 use crate::hint::{self, Hint, UnresolvedName};
 use crate::redaction::HostTag;
-use crate::shared::{Handle, Inner, Lifecycle};
+use crate::lifecycle::Lifecycle;
+use crate::shared::{Handle, Inner};
 use crate::stream::Stream;
 use crate::waiting::until;
 
@@ -157,13 +158,12 @@ impl Connect {
 
     fn begin(&self) -> Result<Stream, ConnectError> {
         let id = self.handle.call(|inner, now| {
-            if !inner.is_running() {
-                return Err(ConnectError::HostClosed);
-            }
+            inner.check_running()?;
             inner.want_driver();
             let names = (self.service.as_str(), self.protocol.as_str());
             let routes: Vec<Route> = self.hints.iter().copied().map(Route::udp).collect();
-            Ok(inner.core.connect(now, self.eid, names, &routes)?)
+            let opened = inner.core.connect(now, self.eid, names, &routes);
+            opened.map_err(ConnectError::from)
         })?;
         let Self {
             eid, service, protocol, ..
@@ -305,7 +305,7 @@ fn established(inner: &Inner, peer: PeerId) -> Poll<Result<(), ConnectError>> {
     match inner.core.is_connected(peer) {
         Some(true) => Poll::Ready(Ok(())),
         Some(false) if inner.phase < Lifecycle::Stopped => Poll::Pending,
-        _ => Poll::Ready(Err(ConnectError::HostClosed)),
+        _ => Poll::Ready(Err(inner.phase.end().into())),
     }
 }
 

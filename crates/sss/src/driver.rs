@@ -11,6 +11,7 @@
 pub(crate) mod addresses;
 pub(crate) mod clock;
 pub(crate) mod closing;
+mod ending;
 #[cfg_attr(not(target_os = "linux"), path = "driver/flood_elsewhere.rs")]
 mod flood;
 pub(crate) mod further;
@@ -46,11 +47,13 @@ use tokio::runtime::RuntimeFlavor;
 use tokio::sync::oneshot;
 
 use crate::error::BuildError;
+use crate::lifecycle::Lifecycle;
 use crate::redaction::cause;
-use crate::shared::{Inner, Lifecycle, Shared};
+use crate::shared::{Inner, Shared};
 use crate::tls::{Listening, Tasks};
 pub use stats::SocketStats;
 
+use ending::End;
 use flood::{Around, Flood};
 use further::{Further, Takes};
 use key_log::KeyLogFile;
@@ -202,9 +205,6 @@ impl Intake {
     }
 }
 
-/// Guard for the end: the host was closed, or its runtime is going away: nobody must wait for a driver that is gone.
-struct End(Arc<Shared>);
-
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Receive,
@@ -277,7 +277,7 @@ impl Driver {
             watcher,
             #[cfg(feature = "metrics")]
             _reporter: reporter::Reporter::start(&shared),
-            _end: End(Arc::clone(&shared)),
+            _end: End::new(&shared),
             shared,
             socket,
         }
@@ -539,27 +539,25 @@ impl Driver {
     }
 }
 
-impl Future for Driver {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        if this.shared.is_in_copy() {
-            this.shared.end_in_copy();
+impl Driver {
+    /// One turn of the task.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.shared.is_in_copy() {
+            self.shared.end_in_copy();
             // Nothing is dropped: sockets and what waits for them are those of the first process too.
             return Poll::Pending;
         }
-        this.attend(cx);
+        self.attend(cx);
         for _ in 0..MAX_ROUNDS {
-            let next = match this.step {
-                Step::Receive => this.receive(cx),
-                Step::Settle(before) => this.settle(before),
-                Step::Transmit => this.transmit(cx),
+            let next = match self.step {
+                Step::Receive => self.receive(cx),
+                Step::Settle(before) => self.settle(before),
+                Step::Transmit => self.transmit(cx),
             };
             match next {
-                Next::Step(step) => this.step = step,
+                Next::Step(step) => self.step = step,
                 Next::Yield(step) => {
-                    this.step = step;
+                    self.step = step;
                     break;
                 }
                 Next::Wait => return Poll::Pending,
@@ -571,15 +569,15 @@ impl Future for Driver {
     }
 }
 
-impl Drop for End {
-    fn drop(&mut self) {
-        let Self(shared) = self;
-        let mut notifications = Notifications::default();
-        shared.drive(|inner, now| {
-            inner.stop(now, |inner, event| notifications.take(inner, event));
-            notifications.wake_all(inner);
-        });
-        notifications.deliver(shared.eid(), usize::MAX);
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        ending::caught(|| this.turn(cx)).unwrap_or_else(|panic| {
+            ending::fail(&this.shared, &*panic, &mut this.notifications);
+            Poll::Ready(())
+        })
     }
 }
 

@@ -7,11 +7,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sss_proto::{BadSetting, CloseReason, NegotiationError, OpenError, ReadError, WriteError};
+use sss_proto::{BadSetting, CloseReason, ListenError, NegotiationError, OpenError, ReadError, WriteError};
 use sss_wire::Seconds;
 use thiserror::Error;
 
 use crate::hint::{self, UnresolvedName};
+use crate::lifecycle::HostEnd;
 
 /// Reason why a host could not be made.
 #[derive(Debug, Error)]
@@ -138,6 +139,9 @@ pub enum ConnectError {
     /// This host was closed.
     #[error("this host was closed")]
     HostClosed,
+    /// This host has failed: see [`Host::has_failed`](crate::Host::has_failed).
+    #[error("this host has failed: its driver panicked")]
+    HostFailed,
 }
 
 impl ConnectError {
@@ -175,10 +179,27 @@ fn and(error: Option<&ConnectError>) -> String {
     error.map_or_else(String::new, |error| format!("; besides, {error}"))
 }
 
+/// Errors of calls that come too late, or wait when the host ends.
+macro_rules! from_host_end {
+    ($($error:ty),*) => {
+        $(impl From<HostEnd> for $error {
+            fn from(end: HostEnd) -> Self {
+                match end {
+                    HostEnd::Closed => Self::HostClosed,
+                    HostEnd::Failed => Self::HostFailed,
+                }
+            }
+        })*
+    };
+}
+
+from_host_end!(ConnectError, AcceptError, ProbeError, ListenError);
+
 impl From<CloseReason> for ConnectError {
     fn from(reason: CloseReason) -> Self {
         match reason {
             CloseReason::Negotiation(error) => Self::Negotiation(error),
+            CloseReason::HostFailed => Self::HostFailed,
             other => Self::Closed(other),
         }
     }
@@ -200,6 +221,9 @@ pub enum AcceptError {
     /// This host was closed.
     #[error("this host was closed")]
     HostClosed,
+    /// This host has failed: see [`Host::has_failed`](crate::Host::has_failed).
+    #[error("this host has failed: its driver panicked")]
+    HostFailed,
     /// There is no server to accept from.
     #[error("the set has no server to accept from")]
     NoServer,
@@ -232,6 +256,9 @@ pub enum ProbeError {
     /// This host was closed.
     #[error("this host was closed")]
     HostClosed,
+    /// This host has failed: see [`Host::has_failed`](crate::Host::has_failed).
+    #[error("this host has failed: its driver panicked")]
+    HostFailed,
 }
 
 /// Reason why it is not known what services a host offers.
@@ -255,13 +282,33 @@ pub enum ServicesError {
     },
 }
 
-/// The host was closed before all that was finished had arrived.
+/// The host was closed before all that was finished had arrived, or had failed before it was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("{streams} finished streams were not acknowledged by their peers in time")]
+#[error("{}{streams} finished streams were not acknowledged by their peers in time", failed(*has_failed))]
 #[non_exhaustive]
 pub struct HostCloseError {
-    /// Number of streams that were finished but are not known to have arrived.
+    /// Number of streams that were finished but are not known to have arrived, as far as they were still known.
     pub streams: usize,
+    /// Set if the host had failed ([`Host::has_failed`](crate::Host::has_failed)): nothing that was under way then has
+    /// arrived for sure.
+    pub has_failed: bool,
+}
+
+impl HostCloseError {
+    /// Both of two hosts, or parts of one.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            streams: self.streams.saturating_add(other.streams),
+            has_failed: self.has_failed || other.has_failed,
+        }
+    }
+}
+
+fn failed(has_failed: bool) -> &'static str {
+    match has_failed {
+        true => "the host has failed, because its driver panicked; ",
+        false => "",
+    }
 }
 
 /// Data that [`crate::Stream::close`] knows to be undelivered.

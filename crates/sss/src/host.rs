@@ -19,7 +19,8 @@ use crate::peer::Peer;
 use crate::server::Server;
 use crate::service_builder::ServiceBuilder;
 use crate::services_of::{self, ServicesOf};
-use crate::shared::{Handle, Lifecycle, Shared};
+use crate::lifecycle::Lifecycle;
+use crate::shared::{Handle, Shared};
 use crate::waiting::Answer;
 
 /// The first wait for an answer to a probe; it doubles each time.
@@ -76,7 +77,7 @@ impl Host {
     ///
     /// # Errors
     /// If this host already offers the pair, the service is the reserved `sss`, or a name is empty or longer than 255
-    /// bytes.
+    /// bytes; or if the host was closed, or has failed.
     pub fn listen(&self, service: &str, protocol: &str) -> Result<Server, ListenError> {
         self.service(service).protocol(protocol, "").listen()
     }
@@ -143,17 +144,16 @@ impl Host {
             let (running, asked) = self.handle.call(|inner, _| {
                 let asked = inner.core.probe(address.into());
                 inner.want_driver();
-                (inner.is_running(), asked)
+                (inner.check_running(), asked)
             });
-            match (running, asked) {
-                (false, _) => return Err(ProbeError::HostClosed),
-                (true, false) => return Err(ProbeError::NotRelayed { address }),
-                (true, true) => {}
+            running?;
+            if !asked {
+                return Err(ProbeError::NotRelayed { address });
             }
             let until = deadline.min(Instant::now() + interval);
             match timeout_at(until, &mut answer).await {
                 Ok(Some(eid)) => return Ok(eid),
-                Ok(None) => return Err(ProbeError::HostClosed),
+                Ok(None) => return Err(shared.look(|inner| inner.phase.end()).into()),
                 Err(_) if Instant::now() >= deadline => break,
                 Err(_) => interval *= 2,
             }
@@ -288,7 +288,8 @@ impl Host {
     /// call it again, or drop the host.
     ///
     /// # Errors
-    /// If not everything that was finished is known to have arrived. The host is closed all the same.
+    /// If not everything that was finished is known to have arrived, or the host has failed before. It is closed all
+    /// the same.
     pub async fn close_within(&self, timeout: Duration) -> Result<(), HostCloseError> {
         let streams = closing::finish(self.handle.shared(), timeout).await;
         #[cfg(feature = "stun")]
@@ -301,10 +302,9 @@ impl Host {
             self.leave_lan()
         );
         self.give_turn_back().await;
-        if streams == 0 {
-            Ok(())
-        } else {
-            Err(HostCloseError { streams })
+        match self.has_failed() {
+            false if streams == 0 => Ok(()),
+            has_failed => Err(HostCloseError { streams, has_failed }),
         }
     }
 
@@ -379,7 +379,7 @@ impl Host {
     }
 
     /// Ends when the host has stopped and its port is free: some time after [`Self::close`] was called, or the last
-    /// handle was dropped, or at once when the runtime of its driver has ended. [`Self::close`] waits for it too,
+    /// handle was dropped, or at once when its driver has panicked, or ended with its runtime. [`Self::close`] waits for it too,
     /// so this is for whoever drops the host without closing it:
     ///
     /// ```
@@ -403,9 +403,16 @@ impl Host {
         }
     }
 
-    /// Returns whether the host was closed, or its driver has ended with its runtime.
+    /// Returns whether the host was closed, has failed, or its driver has ended with its runtime.
     pub fn is_closed(&self) -> bool {
         self.handle.call(|inner, _| inner.phase > Lifecycle::Running)
+    }
+
+    /// Returns whether the host has failed: its driver has panicked, so that nothing goes in or out any more. All that
+    /// waited has been told ([`CloseReason::HostFailed`](crate::CloseReason::HostFailed), and `HostFailed` of the
+    /// errors of calls), and the log has a line at level error. Another host can be built, at the same port too.
+    pub fn has_failed(&self) -> bool {
+        self.handle.call(|inner, _| inner.phase == Lifecycle::Failed)
     }
 }
 

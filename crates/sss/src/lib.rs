@@ -106,6 +106,7 @@ mod hint;
 mod host;
 mod identity;
 mod interface;
+mod lifecycle;
 mod link;
 #[cfg(feature = "port-mapping")]
 mod mapping;

@@ -58,8 +58,10 @@ impl Peer {
     /// Returns whether the host can be reached: up, stalled (it does not answer), or down (there is no channel), with
     /// the reason.
     pub fn link_status(&self) -> LinkStatus {
-        let status = self.handle.call(|inner, _| inner.core.link_status(self.id));
-        status.unwrap_or_else(|| LinkStatus::Down(forgotten()))
+        let (status, phase) = self
+            .handle
+            .call(|inner, _| (inner.core.link_status(self.id), inner.phase));
+        status.unwrap_or_else(|| LinkStatus::Down(forgotten(phase)))
     }
 
     /// Follows the way to the host. Once the shared streams have ended there is nothing to follow:
@@ -70,7 +72,7 @@ impl Peer {
             if let Some(reason) = inner.core.close_reason(self.id) {
                 return Err(reason);
             }
-            let now = inner.core.link_status(self.id).ok_or_else(forgotten)?;
+            let now = inner.core.link_status(self.id).ok_or_else(|| forgotten(inner.phase))?;
             Ok(inner.waiters.watch_link(self.id, now))
         });
         match receiver {
@@ -151,11 +153,14 @@ pub(crate) async fn ended(shared: &Arc<Shared>, peer: PeerId) -> CloseReason {
         }
         match inner.core.is_connected(peer) {
             Some(_) => Ok(Answer::closed(shared, inner, peer)),
-            None => Err(forgotten()),
+            None => Err(forgotten(inner.phase)),
         }
     });
     match waiting {
-        Ok(waiting) => waiting.await.unwrap_or_else(forgotten),
+        Ok(waiting) => {
+            let told = waiting.await;
+            told.unwrap_or_else(|| forgotten(shared.look(|inner| inner.phase)))
+        }
         Err(reason) => reason,
     }
 }

@@ -47,6 +47,7 @@ impl fmt::Display for Bare<'_> {
             | CloseReason::PeerRestarted
             | CloseReason::Replaced
             | CloseReason::KeysUsedUp
+            | CloseReason::HostFailed
             | CloseReason::Released) => known.fmt(f),
             _ => f.write_str("another reason"),
         }

@@ -12,6 +12,7 @@ use sss_wire::services::ServiceInfo;
 use crate::driver::notices::Notices;
 use crate::driver::wakers::Key;
 use crate::error::AcceptError;
+use crate::lifecycle::HostEnd;
 use crate::redaction::HostTag;
 use crate::shared::{Handle, Inner};
 use crate::stream::Stream;
@@ -122,8 +123,8 @@ impl Server {
     }
 
     fn take(&self, inner: &mut Inner) -> Poll<Result<(StreamId, Eid), AcceptError>> {
-        if !inner.is_running() {
-            return Poll::Ready(Err(AcceptError::HostClosed));
+        if let Err(end) = inner.check_running() {
+            return Poll::Ready(Err(end.into()));
         }
         match inner.core.accept(self.id) {
             None => Poll::Pending,
@@ -154,11 +155,9 @@ impl Server {
     /// If the host was closed.
     pub fn try_accept(&self) -> Result<Option<(Stream, Eid)>, AcceptError> {
         let accepted = self.handle.call(|inner, _| {
-            if !inner.is_running() {
-                return Err(AcceptError::HostClosed);
-            }
+            inner.check_running()?;
             inner.want_driver();
-            Ok(inner.core.accept(self.id))
+            Ok::<_, HostEnd>(inner.core.accept(self.id))
         });
         Ok(accepted?.map(|next| self.stream(next)))
     }

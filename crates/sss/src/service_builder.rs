@@ -51,11 +51,12 @@ impl ServiceBuilder {
     /// # Errors
     /// If this host already offers one of the pairs of service and protocol, no protocol was given, the name of the
     /// service is the reserved `sss`, a name is empty or longer than 255 bytes, or a description longer than 1024.
-    /// Then nothing is offered.
+    /// Then nothing is offered. Nor is it if the host was closed, or has failed.
     pub fn listen(self) -> Result<Server, ListenError> {
-        let id = self
-            .handle
-            .call(|inner, _| inner.core.offer(&self.info, self.visibility))?;
+        let id = self.handle.call(|inner, _| {
+            inner.check_running()?;
+            inner.core.offer(&self.info, self.visibility)
+        })?;
         Ok(Server::new(self.handle, id, &self.info))
     }
 }

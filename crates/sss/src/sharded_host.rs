@@ -127,11 +127,8 @@ impl ShardedHost {
             closing.spawn(async move { shard.close_within(timeout).await });
         }
         let closed = closing.join_all().await;
-        let lost = closed.into_iter().filter_map(Result::err);
-        match lost.map(|error| error.streams).sum() {
-            0 => Ok(()),
-            streams => Err(HostCloseError { streams }),
-        }
+        let errors = closed.into_iter().filter_map(Result::err);
+        errors.reduce(HostCloseError::and).map_or(Ok(()), Err)
     }
 
     /// Ends when all shards have stopped and the port is free: see [`Host::stopped`].
@@ -144,9 +141,14 @@ impl ShardedHost {
         }
     }
 
-    /// Returns whether the host was closed, or a driver of it has ended with its runtime.
+    /// Returns whether the host was closed, or a driver of it has failed, or ended with its runtime.
     pub fn is_closed(&self) -> bool {
         self.shards.iter().any(Host::is_closed)
+    }
+
+    /// Returns whether a shard has failed: see [`Host::has_failed`]. The others go on.
+    pub fn has_failed(&self) -> bool {
+        self.shards.iter().any(Host::has_failed)
     }
 
     #[expect(clippy::indexing_slicing, reason = "a host has a shard at least")]

@@ -26,6 +26,7 @@ use crate::driver::addresses::{self, Moving};
 use crate::driver::clock::Clock;
 use crate::driver::notices::Notices;
 use crate::driver::wakers::Waiters;
+use crate::lifecycle::{HostEnd, Lifecycle};
 #[cfg(feature = "port-mapping")]
 use crate::mapping::desk::MappingReport;
 #[cfg(feature = "mdns")]
@@ -73,6 +74,12 @@ pub(crate) struct Shared {
     pub(crate) directory: crate::directory::desk::DirectoryDesk,
 }
 
+/// A core that knows nothing, in place of one that cannot be used.
+fn blank() -> sss_proto::Host {
+    let key = StaticKey::from_bytes([0; 32]);
+    sss_proto::Host::new(sss_proto::Config::default(), key, [0; 32])
+}
+
 /// State under the lock.
 pub(crate) struct Inner {
     pub(crate) core: sss_proto::Host,
@@ -95,20 +102,6 @@ pub(crate) struct Inner {
     #[cfg(feature = "turn")]
     pub(crate) turns: Turns,
     driver: Parking,
-}
-
-/// Stage of a host on its way to its end. Only ever moves forward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Lifecycle {
-    Running,
-    /// The last handle was dropped: the driver closes the host.
-    Abandoned,
-    /// Nothing new is begun; what is finished is still delivered.
-    Draining,
-    /// CLOSE was sent to all peers.
-    ShuttingDown,
-    /// There is no driver any more.
-    Stopped,
 }
 
 /// State of the driver: whether it sleeps, and how to wake it.
@@ -321,11 +314,22 @@ impl Inner {
 
     /// There is no driver any more: all streams end. Somebody has to be told of the events.
     pub(crate) fn stop(&mut self, now: Instant, mut tell: impl FnMut(&mut Self, Event)) {
-        self.phase = Lifecycle::Stopped;
-        self.core.shutdown(now);
+        self.phase = self.phase.max(Lifecycle::Stopped);
+        match self.phase {
+            Lifecycle::Failed => self.core.fail(),
+            _ => self.core.shutdown(now),
+        }
         while let Some(event) = self.poll_event(now) {
             tell(self, event);
         }
+    }
+
+    /// What a panic left of the core cannot even be ended: it is given up, with all that it knew.
+    pub(crate) fn give_up(&mut self) {
+        self.phase = Lifecycle::Failed;
+        self.core = blank();
+        self.core.fail();
+        self.rendezvous = Rendezvous::default();
     }
 
     /// Returns whether nobody holds the host any more, and the driver has not begun to close it.
@@ -333,9 +337,9 @@ impl Inner {
         self.phase == Lifecycle::Abandoned
     }
 
-    /// Returns whether the host still opens and accepts streams.
-    pub(crate) fn is_running(&self) -> bool {
-        self.phase == Lifecycle::Running
+    /// Returns whether the host still opens and accepts streams, or else how it has ended.
+    pub(crate) fn check_running(&self) -> Result<(), HostEnd> {
+        self.phase.check()
     }
 }
 
@@ -546,9 +550,7 @@ impl Shared {
             Ok(inner) => return inner,
             Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
             Err(TryLockError::WouldBlock) if self.was_forked() => self.remains.get_or_init(|| {
-                let key = StaticKey::from_bytes([0; 32]);
-                let core = sss_proto::Host::new(sss_proto::Config::default(), key, [0; 32]);
-                let mut inner = Inner::new(core, NOWHERE, self.clock.now());
+                let mut inner = Inner::new(blank(), NOWHERE, self.clock.now());
                 inner.phase = Lifecycle::Stopped;
                 Mutex::new(inner)
             }),

@@ -47,7 +47,7 @@ impl Stream<'_> {
     /// If the tree ended.
     pub fn poll_accept_substream(&mut self) -> Poll<Result<Option<StreamId>, CloseReason>> {
         let accepted = self.with(|streams, key| streams.poll_accept_substream(key));
-        let accepted = accepted.unwrap_or(Poll::Ready(Err(CloseReason::Released)));
+        let accepted = accepted.unwrap_or_else(|| Poll::Ready(Err(self.forgotten())));
         accepted.map_ok(|key| key.map(|key| self.named(key)))
     }
 
@@ -174,7 +174,7 @@ impl Stream<'_> {
     /// If the tree has ended before.
     pub fn poll_flushed(&mut self, end: u64) -> Poll<Result<(), CloseReason>> {
         self.with(|streams, key| streams.poll_flushed(key, end))
-            .unwrap_or(Poll::Ready(Err(CloseReason::Released)))
+            .unwrap_or_else(|| Poll::Ready(Err(self.forgotten())))
     }
 
     /// Ready when the peer's application has read everything that was sent on the stream, its end included. If it is
@@ -362,7 +362,7 @@ impl Stream<'_> {
         lost: fn(CloseReason) -> E,
         f: impl FnOnce(&mut Streams, StreamKey) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.with(f).unwrap_or_else(|| Err(lost(CloseReason::Released)))
+        self.with(f).unwrap_or_else(|| Err(lost(self.forgotten())))
     }
 
     /// As [`Self::try_with`], for what may be pending.
@@ -371,8 +371,12 @@ impl Stream<'_> {
         lost: fn(CloseReason) -> E,
         f: impl FnOnce(&mut Streams, StreamKey) -> Poll<Result<T, E>>,
     ) -> Poll<Result<T, E>> {
-        self.with(f)
-            .unwrap_or_else(|| Poll::Ready(Err(lost(CloseReason::Released))))
+        self.with(f).unwrap_or_else(|| Poll::Ready(Err(lost(self.forgotten()))))
+    }
+
+    /// The reason when nothing is known of the peer any more.
+    fn forgotten(&self) -> CloseReason {
+        self.local.process.forgotten_reason()
     }
 
     fn named(&self, key: StreamKey) -> StreamId {

@@ -4,6 +4,7 @@ use rand::RngExt;
 use sss_wire::params::{self, OLD};
 
 use crate::entropy::Randomness;
+use crate::error::{CloseReason, ListenError};
 use crate::time::Instant;
 
 /// Own name and age, and the end.
@@ -12,8 +13,17 @@ pub(crate) struct Process {
     name: [u8; 8],
     /// The time when the host was first polled.
     began: Option<Instant>,
-    /// True once it shuts down: no tree is begun any more.
-    is_ending: bool,
+    phase: Phase,
+}
+
+/// Stage of a process on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// It shuts down: no tree is begun any more.
+    Ending,
+    /// Nothing drives it any more.
+    Failed,
 }
 
 impl Process {
@@ -21,7 +31,7 @@ impl Process {
         Self {
             name: rng.random(),
             began: None,
-            is_ending: false,
+            phase: Phase::Running,
         }
     }
 
@@ -32,11 +42,43 @@ impl Process {
 
     /// The host shuts down.
     pub(crate) fn end(&mut self) {
-        self.is_ending = true;
+        if self.phase == Phase::Running {
+            self.phase = Phase::Ending;
+        }
+    }
+
+    /// The host has failed.
+    pub(crate) fn fail(&mut self) {
+        self.phase = Phase::Failed;
     }
 
     pub(crate) fn is_ending(&self) -> bool {
-        self.is_ending
+        self.phase != Phase::Running
+    }
+
+    /// The end of what is begun while the host ends.
+    pub(crate) fn end_reason(&self) -> CloseReason {
+        match self.phase {
+            Phase::Failed => CloseReason::HostFailed,
+            Phase::Running | Phase::Ending => CloseReason::shut_down(),
+        }
+    }
+
+    /// The end of a stream that nothing is known of any more.
+    pub(crate) fn forgotten_reason(&self) -> CloseReason {
+        match self.phase {
+            Phase::Failed => CloseReason::HostFailed,
+            Phase::Running | Phase::Ending => CloseReason::Released,
+        }
+    }
+
+    /// Returns the error of offering a service, if nobody would come any more.
+    pub(crate) fn check_listening(&self) -> Result<(), ListenError> {
+        match self.phase {
+            Phase::Running => Ok(()),
+            Phase::Ending => Err(ListenError::HostClosed),
+            Phase::Failed => Err(ListenError::HostFailed),
+        }
     }
 
     /// Returns what the peer is told of it. Who offers no service has no tree to lose that another host has begun, and

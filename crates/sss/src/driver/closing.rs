@@ -13,7 +13,8 @@ use sss_wire::Code;
 
 use super::notices::Notices;
 use super::wakers::Key;
-use crate::shared::{Inner, Lifecycle, Shared};
+use crate::lifecycle::{HostEnd, Lifecycle};
+use crate::shared::{Inner, Shared};
 use crate::waiting::{Answer, until};
 
 /// Time for which acknowledgements are waited for, unless the application says otherwise.
@@ -52,7 +53,7 @@ pub(crate) async fn stopped(shared: &Arc<Shared>) {
 /// Ends when the driver has stopped, and its socket is closed. Does not keep the host.
 pub(crate) fn end(shared: &Arc<Shared>) -> Answer<()> {
     shared.call(|inner, _| {
-        if inner.phase == Lifecycle::Stopped {
+        if inner.phase >= Lifecycle::Stopped {
             return Answer::never();
         }
         Answer::over(shared, inner, Key::Stopped)
@@ -118,10 +119,13 @@ pub(crate) async fn flushed(shared: &Shared, stream: StreamId, end: u64) -> Resu
     until(shared, key, |inner, _| inner.core.stream(stream).poll_flushed(end)).await
 }
 
-/// The reason when the peer, and with it the reason, is forgotten.
-pub(crate) fn forgotten() -> CloseReason {
-    CloseReason::Local {
-        code: Code::NONE,
-        reason: "the tree of streams ended earlier".to_owned(),
+/// The reason when the peer, and with it the reason, is forgotten by a host in this stage.
+pub(crate) fn forgotten(phase: Lifecycle) -> CloseReason {
+    match phase.end() {
+        HostEnd::Failed => CloseReason::HostFailed,
+        HostEnd::Closed => CloseReason::Local {
+            code: Code::NONE,
+            reason: "the tree of streams ended earlier".to_owned(),
+        },
     }
 }

@@ -45,7 +45,8 @@ impl Notices {
             notice.deliver();
         }
         let count = self.wakers.len().min(limit);
-        for waker in self.wakers.drain(..count) {
+        // One by one: a waker that panics does not take the others with it.
+        for waker in std::iter::from_fn(|| self.wakers.pop_front()).take(count) {
             waker.wake();
         }
         any

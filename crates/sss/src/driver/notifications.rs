@@ -89,6 +89,13 @@ impl Notifications {
     }
 }
 
+#[cfg(test)]
+impl Notifications {
+    pub(super) fn wake_later(&mut self, waker: std::task::Waker) {
+        self.notices.wakers.push_back(waker);
+    }
+}
+
 impl News {
     /// Logs it without EIDs, addresses and words of the peer; those are for level debug.
     fn log(self, host: Eid, eid: Eid) {

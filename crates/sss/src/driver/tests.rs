@@ -192,3 +192,51 @@ async fn tasks_that_are_woken_in_pairs_get_all_they_wait_for() {
         tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
     }
 }
+
+/// The core itself may be in no state to be ended: then nothing of it is used any more.
+#[tokio::test]
+async fn streams_of_a_core_that_is_given_up_end_too() {
+    let (host, driver) = idle().await;
+    let connect = host.connect(Identity::generate().eid(), "test", "1");
+    let mut stream = connect.hint("127.0.0.1:9").open().unwrap();
+    driver.shared.drive(|inner, _| inner.give_up());
+    drop(driver);
+    let lost = stream.read_chunk(1).await;
+    assert_eq!(
+        lost,
+        Err(sss_proto::ReadError::Lost(sss_proto::CloseReason::HostFailed))
+    );
+    assert_eq!(stream.peer().closed().await, sss_proto::CloseReason::HostFailed);
+    assert!(host.has_failed());
+}
+
+/// Counts, or panics.
+struct Called(std::sync::atomic::AtomicUsize, bool);
+
+impl std::task::Wake for Called {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        assert!(!self.1, "a waker that panics");
+    }
+}
+
+/// A waker is an application's: one that panics ends the host, and all the others are woken all the same.
+#[tokio::test]
+async fn a_waker_that_panics_does_not_keep_the_others_from_being_woken() {
+    let (host, mut driver) = idle().await;
+    let called = |panics| Arc::new(Called(std::sync::atomic::AtomicUsize::new(0), panics));
+    let (bad, good, later) = (called(true), called(false), called(false));
+    let server = host.listen("test", "1").unwrap();
+    let accepting = Waker::from(Arc::clone(&later));
+    assert!(server.poll_accept(&mut Context::from_waker(&accepting)).is_pending());
+    let notices = &mut driver.notifications;
+    notices.wake_later(Waker::from(Arc::clone(&bad)));
+    notices.wake_later(Waker::from(Arc::clone(&good)));
+    let cx = &mut Context::from_waker(Waker::noop());
+    driver.step = Step::Receive;
+    assert!(Pin::new(&mut driver).poll(cx).is_ready() || Pin::new(&mut driver).poll(cx).is_ready());
+    drop(driver);
+    let count = |called: &Called| called.0.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!([count(&bad), count(&good), count(&later)], [1, 1, 1]);
+    assert!(host.has_failed());
+}

@@ -15,6 +15,7 @@ mod flood_sockets;
 #[cfg(target_os = "linux")]
 mod floods;
 #[cfg(target_os = "linux")]
+mod failing;
 mod fork;
 mod hostile;
 mod lan;

@@ -234,7 +234,9 @@ async fn work(client: Host, to: sss_wire::Eid, hint: std::net::SocketAddr) {
     let Ok(session) = client.connect(to, "test", "1").hint(hint).await else {
         return;
     };
-    while client.shared().look(Inner::is_running) && session.link_status() == sss_proto::LinkStatus::Up {
+    while client.shared().look(|inner| inner.check_running().is_ok())
+        && session.link_status() == sss_proto::LinkStatus::Up
+    {
         let Ok(mut stream) = session.open_substream() else {
             return;
         };
