@@ -166,7 +166,11 @@ pub(crate) async fn run(args: PingArgs, output: Output) -> Result<(), Error> {
         // Whoever was suspended does not make up for it.
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         for number in 1..=args.count {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                // The next one tells why, and need not be waited for.
+                () = session.ended() => {}
+            }
             if output.is_closed() {
                 return Ok(());
             }

@@ -96,6 +96,13 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Ends when nothing more can be asked in the present session, since the connection has ended.
+    pub(crate) async fn ended(&self) {
+        self.peer().await.closed().await;
+    }
+}
+
 impl State {
     /// Opens another session.
     async fn renew(&mut self, another: &Another) -> Result<(), TransferError> {

@@ -53,6 +53,21 @@ fn a_silence_is_told_when_there_is_nothing_to_say() {
 }
 
 #[test]
+fn patience_is_over_although_the_next_ping_is_not_due() {
+    let (server, client) = (Home::new(), Home::new());
+    let serving = server.serve(&server.dir("served"), &[]);
+    let args = ["ping", &serving.target, "-i", "120", "-c", "2", "--patience", "1"];
+    let terminal = Terminal::start(&client, args);
+    terminal.wait_for("    1  ");
+    serving.freeze(true);
+    let begun = Instant::now();
+    terminal.end().expect(3);
+    let took = begun.elapsed();
+    eprintln!("ended after {took:?}");
+    assert!(took < Duration::from_secs(60), "{took:?}");
+}
+
+#[test]
 fn a_server_that_was_restarted_is_told_apart_from_one_that_is_away() {
     let home = Home::new();
     let served = home.dir("served");
