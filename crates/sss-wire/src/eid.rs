@@ -34,8 +34,11 @@ pub struct Eid([u8; 33]);
 #[non_exhaustive]
 pub enum EidError {
     /// It does not begin with `sss1`.
-    #[error("an EID begins with {PREFIX:?}: this is something else")]
+    #[error("an EID begins with {PREFIX:?}, and has {TEXT_LEN} characters: this is something else")]
     Prefix,
+    /// There is white space before or behind it.
+    #[error("there is white space before the EID, or behind it: leave that out")]
+    Blank,
     /// It has a character that no EID has.
     #[error("the character {0:?} (number {1}) occurs in no EID")]
     Character(char, usize),
@@ -121,6 +124,9 @@ impl FromStr for Eid {
 
 /// Checks what can be said about a text before its checksum is looked at, so that each mistake has its own message.
 fn check_text(text: &str) -> Result<(), EidError> {
+    if text.trim().len() != text.len() {
+        return Err(EidError::Blank);
+    }
     let begins_well = text.get(..PREFIX.len()).is_some_and(|p| p.eq_ignore_ascii_case(PREFIX));
     if !begins_well {
         return Err(EidError::Prefix);
@@ -183,7 +189,17 @@ mod tests {
             error(&text[..62]).to_string(),
             "an EID has 63 characters, this has 62: was it copied completely?"
         );
-        assert_eq!(error(&format!("{text}\n")), EidError::Character('\n', 64));
+        for blank in [
+            format!("{text}\n"),
+            format!(" {text}"),
+            format!("\t{text} "),
+            " ".to_owned(),
+        ] {
+            assert_eq!(error(&blank), EidError::Blank, "{blank:?}");
+        }
+        assert_eq!(error(""), EidError::Prefix);
+        let within = format!("{} {}", &text[..20], &text[20..]);
+        assert_eq!(error(&within), EidError::Character(' ', 21));
         assert_eq!(error(&text.replacen("sss", "SSS", 1)), EidError::MixedCase);
         let swapped = format!(
             "{}{}{}",

@@ -23,19 +23,19 @@ const MAX_FILE: usize = 4096;
 #[non_exhaustive]
 pub enum IdentityError {
     /// There is no such file, in a directory that exists.
-    #[error("there is no identity in {}: no such file", path.display())]
+    #[error("there is no identity in {path:?}: no such file")]
     NotFound {
         /// The file that was named.
         path: PathBuf,
     },
     /// The directory of the file does not exist, or is no directory.
-    #[error("the directory {} does not exist: make it first, or name another file", path.display())]
+    #[error("the directory {path:?} does not exist: make it first, or name another file")]
     NoDirectory {
         /// The directory.
         path: PathBuf,
     },
     /// Others than the owner have rights on the file. Its key is not used, since others may have it.
-    #[error("others can read or change the private key in {} (mode {mode:o}): chmod 600 it", path.display())]
+    #[error("others can read or change the private key in {path:?} (mode {mode:o}): chmod 600 it")]
     Permissions {
         /// The file that was named.
         path: PathBuf,
@@ -43,19 +43,19 @@ pub enum IdentityError {
         mode: u32,
     },
     /// The file is something else.
-    #[error("{} is not an identity file", path.display())]
+    #[error("{path:?} is not an identity file")]
     NotAnIdentity {
         /// The file that was named.
         path: PathBuf,
     },
     /// There is a file of that name. It was not touched.
-    #[error("{} exists already", path.display())]
+    #[error("{path:?} exists already")]
     Exists {
         /// The file that was named.
         path: PathBuf,
     },
     /// The operating system refused.
-    #[error("cannot use the identity file {}: {source}", path.display())]
+    #[error("cannot use the identity file {path:?}: {source}")]
     Io {
         /// The file that was named.
         path: PathBuf,
