@@ -16,6 +16,9 @@ use crate::route::Route;
 /// Decides whether this host talks to a peer at all, before any state is kept for it.
 pub type AcceptFilter = Arc<dyn Fn(&Eid, Route) -> bool + Send + Sync>;
 
+/// Bytes of the texts that a host may be given, at most.
+const MAX_TEXT: usize = 64;
+
 /// Settings of a host.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -24,7 +27,7 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// While a stream is open, the peer is asked for a sign of life after this much silence. Default 15 s.
     pub keepalive: Duration,
-    /// Time that an attempt to reach a peer may take. Default 60 s.
+    /// Time that an attempt to reach a peer may take: more than zero. Default 60 s.
     pub connect_timeout: Duration,
     /// Age at which a channel with streams is replaced by a new one, with new keys (MIG-10). Zero: never. Default 30
     /// min.
@@ -157,7 +160,9 @@ impl Config {
                 "peers",
                 "at least 1 tree each",
             ),
-            (self.instance.len() <= 64, "instance", "at most 64 bytes"),
+            (self.instance.len() <= MAX_TEXT, "instance", "at most 64 bytes"),
+            (self.agent.len() <= MAX_TEXT, "agent", "at most 64 bytes"),
+            (!self.connect_timeout.is_zero(), "connect_timeout", "more than zero"),
         ];
         match settings.into_iter().find(|(is_good, ..)| !is_good) {
             Some((_, setting, allowed)) => Err(BadSetting { setting, allowed }),
@@ -482,6 +487,11 @@ mod tests {
         assert_eq!(named(|c| c.channel_id_len = 3), "channel_id_len must be 4 to 20 bytes");
         assert_eq!(named(|c| c.suites.clear()), "suites must be one or more");
         let long = named(|c| c.instance = "x".repeat(65));
+        assert_eq!(named(|c| c.agent = "x".repeat(65)), "agent must be at most 64 bytes");
+        let never = named(|c| c.connect_timeout = Duration::ZERO);
+        assert_eq!(never, "connect_timeout must be more than zero");
+        let most = Config::default().with(|c| (c.agent, c.instance) = ("x".repeat(64), "x".repeat(64)));
+        assert_eq!(most.check(), Ok(()));
         assert_eq!(
             named(|c| c.peers.trees_per_eid = 0),
             "peers must be at least 1 tree each"

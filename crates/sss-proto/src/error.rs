@@ -344,6 +344,9 @@ pub enum OpenError {
     /// A name is longer than 255 bytes.
     #[error("a service or protocol name is longer than 255 bytes")]
     NameTooLong,
+    /// A name is empty: nobody can offer that (SVC-3).
+    #[error("a service or protocol name is empty")]
+    NameEmpty,
     /// The tree of streams has ended.
     #[error(transparent)]
     Lost(#[from] CloseReason),

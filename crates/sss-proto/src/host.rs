@@ -35,8 +35,9 @@ use sss_wire::services::{ProtocolInfo, SERVICE, ServiceInfo};
 use sss_wire::{Code, Eid, long, reach};
 use zeroize::Zeroizing;
 
+pub use ending::fail;
 pub use seeking::{Introduced, begun_with};
-pub use services::Visibility;
+pub use services::{Visibility, check_names};
 pub use stats::HostStats;
 pub use stream::Stream;
 
@@ -356,7 +357,7 @@ impl Host {
     /// [`Event::Disconnected`](crate::Event::Disconnected) follows if there was no channel.
     ///
     /// # Errors
-    /// If no address is known, the EID is this host's own or unusable, or a name is too long.
+    /// If no address is known, the EID is this host's own or unusable, or a name is empty or too long.
     pub fn connect(
         &mut self,
         now: Instant,
@@ -367,6 +368,7 @@ impl Host {
         if self.local.process.is_ending() {
             return Err(OpenError::Lost(self.local.process.end_reason()).into());
         }
+        check_names(service, protocol)?;
         // NEG-19
         if eid == self.local.eid && !self.local.config.allow_own_eid {
             return Err(NegotiationError::OwnEid.into());

@@ -160,7 +160,7 @@ pub use error::{
     Absence, CloseReason, DatagramError, DropReason, ListenError, NegotiationError, OpenError, ProtocolError,
     ReadError, WriteError,
 };
-pub use host::{ConnectError, Host, HostStats, Introduced, Stream, Visibility, begun_with};
+pub use host::{ConnectError, Host, HostStats, Introduced, Stream, Visibility, begun_with, check_names, fail};
 pub use ids::{DatagramId, ListenerId, PeerId, StreamId};
 pub use interest::Interest;
 pub use io::{

@@ -104,7 +104,7 @@ pub(crate) fn question(tried: &[Tried]) -> &'static str {
     if all(Seen::NoRoute) {
         return ": is this machine connected to a network?";
     }
-    ": is the host running, and is the address right?"
+    ": is the host running, and are its address and EID right? A host does not answer who asks for another EID"
 }
 
 /// A list of addresses, for an error's text.

@@ -1,12 +1,12 @@
 //! Building of a host.
 
+mod binding;
 mod checks;
 #[cfg(any(feature = "stun", feature = "turn"))]
 mod outside;
 mod sharded;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use sss_proto::{Config, Congestion, Entropy, Padding, PeerLimits, PostQuantum, R
 use sss_reach::mdns::PATIENCE;
 use sss_reach::{LeaseAt, RelayUse, Spraying};
 use sss_wire::Eid;
+
+use binding::{bind_default, parse};
 
 use crate::driver::further::bind_other;
 use crate::driver::key_log::KeyLogFile;
@@ -37,7 +39,9 @@ use crate::stun;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DriverMode {
-    /// As a task of the runtime on which the host is built. It ends with that runtime.
+    /// As a task of the runtime on which the host is built: nothing moves while nobody runs that, as a current-thread
+    /// runtime outside of its `block_on` ([`ConnectError::NotDriven`](crate::ConnectError::NotDriven)). It ends with
+    /// that runtime.
     #[default]
     Shared,
     /// On a thread of its own, with a runtime of its own: packets move while the application's runtime is busy. Each
@@ -101,7 +105,8 @@ impl HostBuilder {
     }
 
     /// The address to bind, as text (`IP:PORT`, `[IP]:PORT`) or as a `SocketAddr`; port 0 takes any free
-    /// one. An unspecified IPv6 address also takes IPv4.
+    /// one. An unspecified IPv6 address also takes IPv4. One of many hosts (multicast, broadcast) is an error of
+    /// [`Self::build`].
     ///
     /// Default: `[::]:0`, or `0.0.0.0:0` where there is no IPv6.
     pub fn bind(mut self, address: impl ToString) -> Self {
@@ -251,7 +256,18 @@ impl HostBuilder {
         self
     }
 
-    /// Sets how much a peer may send before the application reads it.
+    /// Sets how much a peer may send before the application reads it: the defaults, with some of them changed.
+    ///
+    /// ```
+    /// # async fn f() -> Result<(), sss::BuildError> {
+    /// let window = sss::WindowConfig::default().with(|window| {
+    ///     window.per_peer_budget = 16 << 20;
+    ///     window.per_host_budget = 64 << 20;
+    /// });
+    /// let host = sss::Host::builder().window(window).build().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn window(mut self, window: WindowConfig) -> Self {
         self.config.window = window;
         self
@@ -308,13 +324,14 @@ impl HostBuilder {
         self
     }
 
-    /// While a stream is open, a silent peer is asked for a sign of life this often. Default: 15 s.
+    /// While a stream is open, a silent peer is asked for a sign of life this often, or each half of
+    /// [`Self::idle_timeout`] if that is less. Zero: never. Default: 15 s.
     pub fn keepalive(mut self, interval: Duration) -> Self {
         self.config.keepalive = interval;
         self
     }
 
-    /// Sets how long to try to reach a peer. Default: 60 s.
+    /// Sets how long to try to reach a peer: more than zero. Default: 60 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.connect_timeout = timeout;
         self
@@ -415,7 +432,8 @@ impl HostBuilder {
         self
     }
 
-    /// Sets what peers are told about the software, at most 64 bytes. For information only.
+    /// Sets what peers are told about the software, at most 64 bytes: more is an error of [`Self::build`]. For
+    /// information only.
     pub fn agent(mut self, text: impl Into<String>) -> Self {
         self.config.agent = text.into();
         self
@@ -575,34 +593,22 @@ fn entropy() -> Result<Entropy, BuildError> {
     }))
 }
 
-fn parse(text: &str) -> Result<SocketAddr, BuildError> {
-    text.trim().parse().map_err(|_| BuildError::BadAddress {
-        address: text.to_owned(),
-    })
-}
-
-fn bind_default(buffers: usize) -> Result<socket::Bound, BuildError> {
-    any_port(|address| socket::bind(address, buffers))
-}
-
-/// Binds any free port of all addresses, or of those of IPv4 where there is no IPv6.
-fn any_port<T>(bind: impl Fn(SocketAddr) -> Result<T, BuildError>) -> Result<T, BuildError> {
-    let any = |ip: IpAddr| bind(SocketAddr::new(ip, 0));
-    any(Ipv6Addr::UNSPECIFIED.into()).or_else(|_| any(Ipv4Addr::UNSPECIFIED.into()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_malformed_address_is_shown_with_an_example() {
-        for text in ["", "4433", "localhost:1", "1.2.3.4", "::1:5:", "1.2.3.4:99999"] {
-            let error = parse(text).unwrap_err();
-            let shown = error.to_string();
-            assert!(shown.contains(text) && shown.contains("0.0.0.0:4433"), "{shown}");
+    #[tokio::test]
+    async fn an_address_of_many_hosts_is_not_bound() {
+        for text in [
+            "255.255.255.255:0",
+            "224.0.0.251:0",
+            "[ff02::1]:0",
+            "[::ffff:239.1.2.3]:5",
+        ] {
+            let built = HostBuilder::new().bind(text).build().await;
+            let of_many = matches!(built, Err(BuildError::OfMany { address }) if address.to_string() == text);
+            assert!(of_many, "{text}");
         }
-        assert!(parse(" [::1]:7 ").is_ok());
     }
 
     #[tokio::test]

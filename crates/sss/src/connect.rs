@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use sss_proto::{Absence, CloseReason, NegotiationError, PeerId, Route, Seen, Tried};
+use sss_proto::{Absence, CloseReason, NegotiationError, PeerId, Route, Seen, Tried, is_lan};
 use sss_wire::{Eid, Seconds};
 use tokio::time::Instant;
 
 use crate::driver::wakers::Key;
 use crate::error::ConnectError;
 use crate::hint::{self, Hint, UnresolvedName};
-use crate::redaction::HostTag;
 use crate::lifecycle::Lifecycle;
+use crate::redaction::HostTag;
 use crate::shared::{Handle, Inner};
 use crate::stream::Stream;
 use crate::waiting::until;
@@ -48,6 +48,8 @@ pub struct Connect {
     hints: Vec<SocketAddr>,
     /// Hints that are not looked up yet.
     names: Vec<String>,
+    /// Hints that are of no use to this host.
+    useless: Vec<UnresolvedName>,
     timeout: Option<Duration>,
 }
 
@@ -60,6 +62,7 @@ impl Connect {
             protocol: protocol.to_owned(),
             hints: Vec::new(),
             names: Vec::new(),
+            useless: Vec::new(),
             timeout: None,
         }
     }
@@ -67,11 +70,18 @@ impl Connect {
     /// Adds a place where the host may be: an address, or a name with a port, such as `"example.org:4433"`. All that
     /// are given are tried, at once.
     ///
-    /// Names are looked up when this is awaited, unless the host is connected already. One that cannot be looked up is
-    /// an error only if no address is known without it; otherwise it is told with the error, if nobody answers.
+    /// Names are looked up when this is awaited, unless the host is connected already. One that cannot be looked up, as
+    /// an address to which this host cannot send (of IPv6, where its socket is of IPv4; of many hosts; with port 0), is
+    /// an error only if no address is known without it: [`ConnectError::Unresolved`], at once. Otherwise it is told
+    /// with the error, if nobody answers.
     pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
         match hint.into().split() {
-            Ok(address) => self.hints.push(address),
+            // What is outside of the network that a host keeps to has an error of its own (RCH-37).
+            Ok(address) if self.handle.keeps_to_lan() && !is_lan(address.ip()) => self.hints.push(address),
+            Ok(address) => match hint::useless(address, self.handle.local_addr()) {
+                None => self.hints.push(address),
+                Some(why) => self.useless.push(UnresolvedName::new(&address.to_string(), why)),
+            },
             Err(name) => self.names.push(name),
         }
         self
@@ -84,6 +94,9 @@ impl Connect {
 
     /// Sets how long to wait for the names to be looked up, and then for the channel; for the latter at most the host's
     /// connect timeout, which is the default. Without this, names take as long as the system's resolver takes.
+    ///
+    /// Zero: it fails at once, unless there is a channel already. Without this, nothing ends the attempt of a host
+    /// whose driver nobody runs; with it, the error is [`ConnectError::NotDriven`].
     ///
     /// Awaiting it then panics outside of a tokio runtime, as it does where a hint is a name.
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -98,15 +111,24 @@ impl Connect {
     /// [`CloseReason::Negotiation`].
     ///
     /// # Errors
-    /// If the attempt cannot even begin: no address is known, the EID is this host's own or unusable, a name is
-    /// too long, or the host was closed. Nor does it wait for names to be looked up: see [`Self::resolve`].
-    pub fn open(self) -> Result<Stream, ConnectError> {
+    /// If the attempt cannot even begin: no address is known, or none that this host can send to, the EID is this
+    /// host's own or unusable, a name is empty or longer than 255 bytes, or the host was closed or has failed. Nor does
+    /// it wait for names to be looked up: see [`Self::resolve`].
+    pub fn open(mut self) -> Result<Stream, ConnectError> {
+        self.check()?;
         if !self.names.is_empty() && !self.is_connected() {
             let why = "open does not wait for names: call resolve before, or await the connection";
             let names = self.names.iter().map(|name| UnresolvedName::new(name, why));
             return Err(ConnectError::unresolved(names.collect(), None));
         }
-        self.begin()
+        let useless = std::mem::take(&mut self.useless);
+        self.begin().map_err(|error| error.with_unresolved(useless))
+    }
+
+    /// Returns what is wrong whoever the peer is, and wherever: the host has ended, or a name is none.
+    fn check(&self) -> Result<(), ConnectError> {
+        self.handle.call(|inner, _| inner.phase.check())?;
+        Ok(sss_proto::check_names(&self.service, &self.protocol)?)
     }
 
     /// Looks up the names among the hints, so that [`Self::open`] need not wait for them.
@@ -116,7 +138,8 @@ impl Connect {
     /// # Errors
     /// [`ConnectError::Unresolved`] if a name cannot be looked up, and there is no other hint.
     pub async fn resolve(mut self) -> Result<Self, ConnectError> {
-        self.look_up().await?;
+        self.check()?;
+        self.useless = self.look_up().await?;
         Ok(self)
     }
 
@@ -135,7 +158,8 @@ impl Connect {
             (Vec::new(), names.collect())
         });
         self.hints.extend(addresses);
-        let unresolved: Vec<_> = unresolved.into_iter().chain(unasked).collect();
+        let useless = std::mem::take(&mut self.useless);
+        let unresolved: Vec<_> = unresolved.into_iter().chain(unasked).chain(useless).collect();
         if self.hints.is_empty() && !unresolved.is_empty() {
             return Err(ConnectError::unresolved(unresolved, None));
         }
@@ -158,7 +182,7 @@ impl Connect {
 
     fn begin(&self) -> Result<Stream, ConnectError> {
         let id = self.handle.call(|inner, now| {
-            inner.check_running()?;
+            inner.phase.check()?;
             inner.want_driver();
             let names = (self.service.as_str(), self.protocol.as_str());
             let routes: Vec<Route> = self.hints.iter().copied().map(Route::udp).collect();
@@ -173,8 +197,11 @@ impl Connect {
     }
 
     async fn run(mut self) -> Result<Stream, ConnectError> {
+        self.check()?;
         if self.names.is_empty() || self.is_connected() {
-            return self.establish().await;
+            let useless = std::mem::take(&mut self.useless);
+            let stream = self.establish().await;
+            return stream.map_err(|error| error.with_unresolved(useless));
         }
         if self.handle.look(|inner| inner.rendezvous.seeks()) {
             return self.establish_and_look_up().await;
@@ -188,6 +215,7 @@ impl Connect {
     async fn establish_and_look_up(mut self) -> Result<Stream, ConnectError> {
         let names = std::mem::take(&mut self.names);
         let (names, mut unresolved) = self.may_be_asked_about(names);
+        unresolved.append(&mut self.useless);
         let end = time_after(self.time());
         let mut found = pin!(hint::look_up(&names, self.handle.local_addr()));
         let failed = {
@@ -251,6 +279,7 @@ impl Connect {
     }
 
     async fn reach(&self, limit: Option<(Duration, Instant)>) -> Result<Stream, ConnectError> {
+        let steps = self.steps();
         let stream = self.begin()?;
         let peer = stream.id().peer();
         let established = until(&self.handle, Key::Connected(peer), |inner, _| established(inner, peer));
@@ -258,10 +287,22 @@ impl Connect {
             None => established.await.map_err(|error| self.in_its_time(error))?,
             Some((after, end)) => match tokio::time::timeout_at(end, established).await {
                 Ok(outcome) => outcome.map_err(|error| self.in_its_time(error))?,
+                Err(_) if self.steps() == steps => return Err(ConnectError::NotDriven { after }),
                 Err(_) => return Err(self.no_answer(peer, after)),
             },
         }
         Ok(stream)
+    }
+
+    /// The number of steps that the host's driver has made.
+    fn steps(&self) -> u64 {
+        self.handle.look(Inner::steps)
+    }
+
+    /// As [`Self::steps`], to be asked when this is gone. Keeps the host.
+    pub(crate) fn steps_of_driver(&self) -> impl Fn() -> u64 + use<> {
+        let handle = Arc::clone(&self.handle);
+        move || handle.look(Inner::steps)
     }
 
     /// Tells why the peer was not reached within this caller's patience.

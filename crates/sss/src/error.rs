@@ -1,10 +1,10 @@
 //! The errors of operations that exist only with a driver, and how errors look to `AsyncRead` and `AsyncWrite`.
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::task::Poll;
 use std::time::Duration;
+use std::{fmt, io};
 
 use bytes::Bytes;
 use sss_proto::{BadSetting, CloseReason, ListenError, NegotiationError, OpenError, ReadError, WriteError};
@@ -23,6 +23,12 @@ pub enum BuildError {
     BadAddress {
         /// The address given.
         address: String,
+    },
+    /// The address to bind is one of many hosts: multicast, or broadcast.
+    #[error("{address} is an address of many hosts: bind one of this machine, or an unspecified one, such as 0.0.0.0")]
+    OfMany {
+        /// The address that was to be bound.
+        address: SocketAddr,
     },
     /// A setting is out of range.
     #[error("a setting of the host is out of range: {0}")]
@@ -59,7 +65,7 @@ pub enum BuildError {
     #[error("the certificate for TLS cannot be used: {0}")]
     Certificate(String),
     /// The file for a key log cannot be opened.
-    #[error("cannot open {}, which SSSKEYLOGFILE names: {source}", path.display())]
+    #[error("cannot open {path:?}, which SSSKEYLOGFILE names: {source}")]
     KeyLog {
         /// The file.
         path: PathBuf,
@@ -127,14 +133,21 @@ pub enum ConnectError {
     /// The tree of streams ended while the stream was waiting for its channel.
     #[error(transparent)]
     Closed(CloseReason),
-    /// Names that were given as hints could not be looked up.
+    /// Hints were of no use: names that could not be looked up, and addresses to which this host's socket cannot send.
     #[error("cannot {} {}{}", looking_up(names), list(names), and(error.as_deref()))]
     Unresolved {
-        /// The names, and why; not empty.
+        /// The names and addresses, and why; not empty.
         names: Vec<UnresolvedName>,
         /// Reason why the addresses that are known besides, or that other names have, did not lead to a connection.
         /// `None`: there are none.
         error: Option<Box<Self>>,
+    },
+    /// Nothing was tried, because nobody has run the driver of this host since: see
+    /// [`DriverMode::Shared`](crate::DriverMode::Shared).
+    #[error("{}", NotDriven(*after))]
+    NotDriven {
+        /// Time for which this host was waited for.
+        after: Duration,
     },
     /// This host was closed.
     #[error("this host was closed")]
@@ -152,6 +165,7 @@ impl ConnectError {
     /// Says that names were of no use, if that may be why nobody answered, or it was not found.
     pub(crate) fn with_unresolved(self, names: Vec<UnresolvedName>) -> Self {
         match self {
+            Self::Negotiation(NegotiationError::NoAddress) if !names.is_empty() => Self::unresolved(names, None),
             Self::Negotiation(NegotiationError::NoAnswer { .. } | NegotiationError::Unfound(_))
                 if !names.is_empty() =>
             {
@@ -162,11 +176,27 @@ impl ConnectError {
     }
 }
 
-/// Nobody is asked about addresses of one link.
+/// Nobody is asked about addresses.
 fn looking_up(names: &[UnresolvedName]) -> &'static str {
-    match names.iter().all(|name| hint::is_scoped(&name.name)) {
-        true => "send to",
-        false => "look up",
+    let addresses = names.iter().filter(|name| hint::is_address(&name.name)).count();
+    match addresses {
+        0 => "look up",
+        all if all == names.len() => "send to",
+        _ => "use",
+    }
+}
+
+/// Words about a host that nobody drives.
+struct NotDriven(Duration);
+
+impl fmt::Display for NotDriven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let after = Seconds(self.0);
+        write!(
+            f,
+            "nothing was sent within {after}, since nobody runs the driver of this host: the runtime on which the host \
+             was built has to run, and must not be blocked"
+        )
     }
 }
 
@@ -240,6 +270,20 @@ pub enum ProbeError {
         address: SocketAddr,
         /// Time for which an answer was awaited.
         after: Duration,
+    },
+    /// Nothing was asked, because nobody has run the driver of this host since.
+    #[error("{}", NotDriven(*after))]
+    NotDriven {
+        /// Time for which this host was waited for.
+        after: Duration,
+    },
+    /// Nobody can be asked at the address, or not by this host's socket.
+    #[error("cannot send to {address}: {why}")]
+    Useless {
+        /// The address that was to be asked.
+        address: SocketAddr,
+        /// Reason, for people.
+        why: &'static str,
     },
     /// This host keeps to its local network, and the address is outside of it.
     #[error("{address} is outside of the local network, to which this host keeps")]

@@ -1,7 +1,7 @@
 //! Places where a host may be: addresses, and names that are looked up.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use tokio::task::JoinSet;
 
@@ -28,11 +28,11 @@ enum Kind {
     Name(String),
 }
 
-/// A name that was of no use, and why.
+/// A hint that was of no use, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnresolvedName {
-    /// The name, as it was given.
+    /// The name, as it was given, or the address.
     pub name: String,
     /// Words of the resolver, or what is wrong with the name; for people.
     pub why: String,
@@ -121,6 +121,32 @@ impl fmt::Debug for Hint {
     }
 }
 
+/// Returns why a host whose socket is bound to `local` can send nothing to an address, whatever the network is. `None`
+/// if it may be able to.
+pub(crate) fn useless(address: SocketAddr, local: SocketAddr) -> Option<&'static str> {
+    let ip = address.ip().to_canonical();
+    let has_no_interface = |address: SocketAddrV6| {
+        let is_of_link = |ip: &Ipv6Addr| ip.is_unicast_link_local();
+        let is_bound_there = matches!(local.ip(), IpAddr::V6(local) if is_of_link(&local));
+        // Others choose an interface by themselves.
+        cfg!(target_os = "linux") && address.scope_id() == 0 && is_of_link(address.ip()) && !is_bound_there
+    };
+    match address {
+        _ if address.port() == 0 => Some("port 0 is no port of a host"),
+        _ if ip.is_multicast() || ip == Ipv4Addr::BROADCAST => Some("that is an address of many hosts"),
+        _ if ip.is_ipv6() && local.ip().to_canonical().is_ipv4() => Some("this host is bound to an IPv4 address"),
+        SocketAddr::V6(v6) if has_no_interface(v6) => {
+            Some("its interface is missing: write it like [fe80::1%eth0]:4433")
+        }
+        _ => None,
+    }
+}
+
+/// Returns whether a hint that was of no use is an address, about which nobody is asked.
+pub(crate) fn is_address(name: &str) -> bool {
+    is_scoped(name) || name.parse::<SocketAddr>().is_ok()
+}
+
 /// Returns whether a name is an IPv6 address and the interface to its link, such as `fe80::1%eth0`: nobody has to be
 /// asked where that is.
 pub(crate) fn is_scoped(name: &str) -> bool {
@@ -155,13 +181,32 @@ pub(crate) async fn look_up(names: &[String], local: SocketAddr) -> (Vec<SocketA
     (addresses, unresolved)
 }
 
+/// Returns why a text names no place where a host may be, whatever a resolver says.
+fn unnamed(name: &str) -> Option<String> {
+    const LIKE: &str = "write it like example.org:4433";
+    // An address of IPv6 has colons, and a port only behind brackets.
+    let is_bare = |text: &str| text.parse::<IpAddr>().is_ok() || (text.starts_with('[') && text.ends_with(']'));
+    let Some((host, port)) = name.rsplit_once(':').filter(|_| !is_bare(name)) else {
+        return Some(match name {
+            "" => format!("it is empty: {LIKE}"),
+            _ => format!("a port is missing: {LIKE}"),
+        });
+    };
+    match port.parse::<u16>() {
+        _ if host.is_empty() => Some(format!("a name or an address is missing: {LIKE}")),
+        Ok(0) => Some("port 0 is no port of a host".to_owned()),
+        Ok(_) => None,
+        Err(_) if port.is_empty() => Some(format!("a port is missing: {LIKE}")),
+        Err(_) => Some(format!(
+            "{port:?} is no port, which is a number from 1 to 65535: {LIKE}"
+        )),
+    }
+}
+
 async fn look_up_one(name: &str, local: SocketAddr) -> Result<Vec<SocketAddr>, UnresolvedName> {
     let useless = |why: &str| Err(UnresolvedName::new(name, why));
-    let port = name.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-    match port {
-        None => return useless("a port is missing: write it like example.org:4433"),
-        Some(0) => return useless("port 0 is no port of a host"),
-        Some(_) => {}
+    if let Some(why) = unnamed(name) {
+        return useless(&why);
     }
     if let Some(Err(missing)) = interface(name).map(NoInterface::check) {
         return useless(&missing.to_string());
@@ -219,14 +264,34 @@ mod tests {
 
     #[tokio::test]
     async fn each_name_that_is_of_no_use_is_named_with_the_reason() {
-        let names = ["localhost:9", "..:1", "localhost", "localhost:0", "localhost:70000"].map(str::to_owned);
+        let (bad, words): (Vec<_>, Vec<_>) = [
+            ("..:1", ""),
+            ("localhost", "a port is missing: write it like example.org:4433"),
+            ("localhost:", "a port is missing"),
+            ("localhost:0", "port 0 is no port of a host"),
+            (
+                "localhost:70000",
+                "\"70000\" is no port, which is a number from 1 to 65535",
+            ),
+            ("localhost:x", "\"x\" is no port"),
+            ("localhost:-1", "\"-1\" is no port"),
+            ("::1", "a port is missing"),
+            ("[::1]", "a port is missing"),
+            ("127.0.0.1", "a port is missing"),
+            (":4433", "a name or an address is missing"),
+            ("", "it is empty: write it like example.org:4433"),
+        ]
+        .into_iter()
+        .unzip();
+        let names: Vec<_> = ["localhost:9"].iter().chain(&bad).map(ToString::to_string).collect();
         let any = "0.0.0.0:0".parse().unwrap();
         let (addresses, unresolved) = look_up(&names, any).await;
         assert_eq!(addresses, ["127.0.0.1:9".parse().unwrap()]);
         let said: Vec<_> = unresolved.iter().map(|u| u.name.as_str()).collect();
         assert_eq!(said, &names[1..]);
-        assert!(unresolved[1].why.contains("example.org:4433"), "{:?}", unresolved[1]);
-        assert!(unresolved[2].why.contains("port 0"), "{:?}", unresolved[2]);
+        for (unresolved, words) in unresolved.iter().zip(words) {
+            assert!(unresolved.why.contains(words), "{unresolved}");
+        }
     }
 
     #[tokio::test]

@@ -15,12 +15,13 @@ use tokio::time::{Instant, timeout_at};
 use crate::connect::{Connect, time_after};
 use crate::driver::{SocketStats, addresses, closing};
 use crate::error::{HostCloseError, ProbeError};
+use crate::hint;
+use crate::lifecycle::Lifecycle;
 use crate::peer::Peer;
 use crate::server::Server;
 use crate::service_builder::ServiceBuilder;
 use crate::services_of::{self, ServicesOf};
-use crate::lifecycle::Lifecycle;
-use crate::shared::{Handle, Shared};
+use crate::shared::{Handle, Inner, Shared};
 use crate::waiting::Answer;
 
 /// The first wait for an answer to a probe; it doubles each time.
@@ -127,7 +128,8 @@ impl Host {
     /// Cancel safe.
     ///
     /// # Errors
-    /// If nobody answers in time, this host does not ask there, or it was closed.
+    /// If nobody answers in time, this host cannot or does not ask there, nobody runs its driver, or it was closed or
+    /// has failed.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -136,15 +138,19 @@ impl Host {
         if self.handle.keeps_to_lan() && !is_lan(address.ip()) {
             return Err(ProbeError::OutsideLan { address });
         }
+        if let Some(why) = hint::useless(address, self.local_addr()) {
+            return Err(ProbeError::Useless { address, why });
+        }
         let deadline = time_after(timeout);
         let mut interval = PROBE_INTERVAL;
         let shared = self.handle.shared();
+        let steps = shared.look(Inner::steps);
         let mut answer = shared.call(|inner, _| Answer::probe(shared, inner, address));
         loop {
             let (running, asked) = self.handle.call(|inner, _| {
                 let asked = inner.core.probe(address.into());
                 inner.want_driver();
-                (inner.check_running(), asked)
+                (inner.phase.check(), asked)
             });
             running?;
             if !asked {
@@ -158,17 +164,22 @@ impl Host {
                 Err(_) => interval *= 2,
             }
         }
-        Err(ProbeError::NoAnswer {
-            address,
-            after: timeout,
-        })
+        let after = timeout;
+        match shared.look(Inner::steps) == steps {
+            true => Err(ProbeError::NotDriven { after }),
+            false => Err(ProbeError::NoAnswer { address, after }),
+        }
     }
 
     /// An address at which the host `eid` may be found: tried at once if that host does not answer where it was, and
     /// remembered for when it does not. The latest 8 are kept. Without streams to the host nothing happens; give
-    /// the address to [`Self::connect`] then.
+    /// the address to [`Self::connect`] then. Nor does anything happen if this host can send nothing there: see
+    /// [`Connect::hint`].
     pub fn add_hint(&self, eid: Eid, address: SocketAddr) {
         self.handle.call(|inner, now| {
+            if hint::useless(addresses::canonical(address), inner.local_addr).is_some() {
+                return;
+            }
             inner.core.add_hints(now, &eid, &[addresses::canonical(address).into()]);
             inner.want_driver();
         });
@@ -379,8 +390,8 @@ impl Host {
     }
 
     /// Ends when the host has stopped and its port is free: some time after [`Self::close`] was called, or the last
-    /// handle was dropped, or at once when its driver has panicked, or ended with its runtime. [`Self::close`] waits for it too,
-    /// so this is for whoever drops the host without closing it:
+    /// handle was dropped, or at once when its driver has panicked, or ended with its runtime. [`Self::close`] waits for
+    /// it too, so this is for whoever drops the host without closing it:
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -10,6 +10,7 @@ use sss_wire::{Code, Eid};
 use crate::driver::addresses;
 use crate::driver::closing::forgotten;
 use crate::driver::notices::Notices;
+use crate::hint;
 use crate::link::LinkWatch;
 use crate::redaction::HostTag;
 use crate::shared::{Handle, Shared};
@@ -88,12 +89,15 @@ impl Peer {
     }
 
     /// An address at which the host may be found. It is tried at once if the host does not answer where it was, and
-    /// remembered for when it does not.
+    /// remembered for when it does not. Nothing happens if this host can send nothing there: see
+    /// [`Connect::hint`](crate::Connect::hint).
     pub fn add_hint(&self, address: SocketAddr) {
+        let address = addresses::canonical(address);
         self.handle.call(|inner, now| {
-            inner
-                .core
-                .add_hints(now, &self.eid, &[addresses::canonical(address).into()]);
+            if hint::useless(address, inner.local_addr).is_some() {
+                return;
+            }
+            inner.core.add_hints(now, &self.eid, &[address.into()]);
             inner.want_driver();
         });
     }

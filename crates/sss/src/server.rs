@@ -123,7 +123,7 @@ impl Server {
     }
 
     fn take(&self, inner: &mut Inner) -> Poll<Result<(StreamId, Eid), AcceptError>> {
-        if let Err(end) = inner.check_running() {
+        if let Err(end) = inner.phase.check() {
             return Poll::Ready(Err(end.into()));
         }
         match inner.core.accept(self.id) {
@@ -155,7 +155,7 @@ impl Server {
     /// If the host was closed.
     pub fn try_accept(&self) -> Result<Option<(Stream, Eid)>, AcceptError> {
         let accepted = self.handle.call(|inner, _| {
-            inner.check_running()?;
+            inner.phase.check()?;
             inner.want_driver();
             Ok::<_, HostEnd>(inner.core.accept(self.id))
         });

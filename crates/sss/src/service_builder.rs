@@ -54,7 +54,7 @@ impl ServiceBuilder {
     /// Then nothing is offered. Nor is it if the host was closed, or has failed.
     pub fn listen(self) -> Result<Server, ListenError> {
         let id = self.handle.call(|inner, _| {
-            inner.check_running()?;
+            inner.phase.check()?;
             inner.core.offer(&self.info, self.visibility)
         })?;
         Ok(Server::new(self.handle, id, &self.info))

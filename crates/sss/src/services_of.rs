@@ -9,7 +9,7 @@ use sss_wire::constants::MAX_SERVICE_LIST;
 use sss_wire::services::{self, ServiceList};
 
 use crate::connect::Connect;
-use crate::error::{ReadToEndError, ServicesError};
+use crate::error::{ConnectError, ReadToEndError, ServicesError};
 use crate::hint::Hint;
 
 /// Time that the whole may take, if nothing else was said.
@@ -54,8 +54,11 @@ impl ServicesOf {
 
     async fn run(self) -> Result<ServiceList, ServicesError> {
         let after = self.timeout;
+        let steps = self.connect.steps_of_driver();
+        let before = steps();
         match tokio::time::timeout(after, ask(self.connect)).await {
             Ok(answer) => answer,
+            Err(_) if steps() == before => Err(ConnectError::NotDriven { after }.into()),
             Err(_) => Err(ServicesError::NoAnswer { after }),
         }
     }

@@ -26,7 +26,7 @@ use crate::driver::addresses::{self, Moving};
 use crate::driver::clock::Clock;
 use crate::driver::notices::Notices;
 use crate::driver::wakers::Waiters;
-use crate::lifecycle::{HostEnd, Lifecycle};
+use crate::lifecycle::Lifecycle;
 #[cfg(feature = "port-mapping")]
 use crate::mapping::desk::MappingReport;
 #[cfg(feature = "mdns")]
@@ -112,6 +112,8 @@ struct Parking {
     wanted: bool,
     /// The driver's last look at the clock, for calls made while it is at work.
     now: Instant,
+    /// Number of steps that it has made.
+    steps: u64,
 }
 
 impl Parking {
@@ -237,6 +239,11 @@ impl Inner {
 }
 
 impl Inner {
+    /// The number of steps that the driver has made. Where it stays the same, nobody runs the driver.
+    pub(crate) fn steps(&self) -> u64 {
+        self.driver.steps
+    }
+
     /// Says that the core may have something to send now.
     pub(crate) fn want_driver(&mut self) {
         self.driver.wanted = true;
@@ -316,7 +323,7 @@ impl Inner {
     pub(crate) fn stop(&mut self, now: Instant, mut tell: impl FnMut(&mut Self, Event)) {
         self.phase = self.phase.max(Lifecycle::Stopped);
         match self.phase {
-            Lifecycle::Failed => self.core.fail(),
+            Lifecycle::Failed => sss_proto::fail(&mut self.core),
             _ => self.core.shutdown(now),
         }
         while let Some(event) = self.poll_event(now) {
@@ -324,22 +331,17 @@ impl Inner {
         }
     }
 
-    /// What a panic left of the core cannot even be ended: it is given up, with all that it knew.
+    /// Gives up what a panic has left of the core, with all that it knew, since it cannot even be ended.
     pub(crate) fn give_up(&mut self) {
         self.phase = Lifecycle::Failed;
         self.core = blank();
-        self.core.fail();
+        sss_proto::fail(&mut self.core);
         self.rendezvous = Rendezvous::default();
     }
 
     /// Returns whether nobody holds the host any more, and the driver has not begun to close it.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.phase == Lifecycle::Abandoned
-    }
-
-    /// Returns whether the host still opens and accepts streams, or else how it has ended.
-    pub(crate) fn check_running(&self) -> Result<(), HostEnd> {
-        self.phase.check()
     }
 }
 
@@ -537,6 +539,7 @@ impl Shared {
         inner.driver.parked = false;
         let now = self.clock.now();
         inner.driver.now = now;
+        inner.driver.steps = inner.driver.steps.wrapping_add(1);
         f(&mut inner, now)
     }
 

@@ -12,23 +12,22 @@ impl Host {
     /// Ends the trees of all peers with CLOSE; none is begun any more, by either side.
     pub fn shutdown(&mut self, now: Instant) {
         self.local.process.end();
-        for id in self.ids() {
+        for id in peers_of(self) {
             self.disconnect(now, id, Code::SHUTDOWN, SHUTTING_DOWN);
         }
     }
+}
 
-    /// Ends the trees of all peers with [`CloseReason::HostFailed`], for a driver that cannot go on: nothing is sent
-    /// any more, so that no peer is told. None is begun any more, and what has been forgotten has ended for this
-    /// reason, too.
-    pub fn fail(&mut self) {
-        self.local.process.fail();
-        for id in self.ids() {
-            self.peers
-                .with(&mut self.local, id, |peer| peer.fail(CloseReason::HostFailed));
-        }
+/// Ends the trees of all peers with [`CloseReason::HostFailed`], for a driver that cannot go on: nothing is sent any
+/// more, so that no peer is told. None is begun any more, and what has been forgotten has ended for this reason, too.
+pub fn fail(host: &mut Host) {
+    host.local.process.fail();
+    for id in peers_of(host) {
+        host.peers
+            .with(&mut host.local, id, |peer| peer.fail(CloseReason::HostFailed));
     }
+}
 
-    fn ids(&self) -> Vec<PeerId> {
-        self.peers.iter().map(Peer::id).collect()
-    }
+fn peers_of(host: &Host) -> Vec<PeerId> {
+    host.peers.iter().map(Peer::id).collect()
 }

@@ -9,7 +9,7 @@ use sss_wire::constants::{MAX_DESCRIPTION, MAX_NAME};
 use sss_wire::services::{self, ProtocolInfo, ServiceInfo, ServiceList};
 use sss_wire::{Code, Eid};
 
-use crate::error::ListenError;
+use crate::error::{ListenError, OpenError};
 use crate::ids::{ListenerId, PeerId, StreamId};
 
 /// A stream that waits to be accepted.
@@ -24,6 +24,19 @@ pub enum Visibility {
     Listed,
     /// They do not.
     Hidden,
+}
+
+/// Checks the names of a service and a protocol to which a stream is to be opened.
+///
+/// # Errors
+/// If one is empty or longer than 255 bytes: nobody can offer that (SVC-3).
+pub fn check_names(service: &str, protocol: &str) -> Result<(), OpenError> {
+    let is_long = |name: &str| name.len() > usize::from(MAX_NAME);
+    match (service, protocol) {
+        ("", _) | (_, "") => Err(OpenError::NameEmpty),
+        (service, protocol) if is_long(service) || is_long(protocol) => Err(OpenError::NameTooLong),
+        _ => Ok(()),
+    }
 }
 
 /// Taker of a stream.

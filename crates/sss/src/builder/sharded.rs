@@ -6,7 +6,8 @@ use std::sync::Arc;
 use sss_proto::{Config, Shard};
 use tokio::runtime;
 
-use super::{DriverMode, HostBuilder, entropy, parse};
+use super::binding::{any_port, parse};
+use super::{DriverMode, HostBuilder, entropy};
 use crate::driver::Start;
 use crate::driver::shards::Member;
 use crate::driver::socket::{self, Bound};
@@ -154,7 +155,7 @@ impl HostBuilder {
         };
         match &self.bind {
             Some(text) => bind(parse(text)?),
-            None => super::any_port(bind),
+            None => any_port(bind),
         }
     }
 }

@@ -11,11 +11,11 @@ mod endless;
 mod ends;
 mod exports;
 #[cfg(target_os = "linux")]
+mod failing;
+#[cfg(target_os = "linux")]
 mod flood_sockets;
 #[cfg(target_os = "linux")]
 mod floods;
-#[cfg(target_os = "linux")]
-mod failing;
 mod fork;
 mod hostile;
 mod lan;
@@ -27,6 +27,7 @@ mod loss_of_peer;
 mod metrics;
 mod migration;
 #[cfg(target_os = "linux")]
+mod mistakes;
 mod namespace;
 #[cfg(target_os = "linux")]
 mod network;

@@ -234,7 +234,7 @@ async fn work(client: Host, to: sss_wire::Eid, hint: std::net::SocketAddr) {
     let Ok(session) = client.connect(to, "test", "1").hint(hint).await else {
         return;
     };
-    while client.shared().look(|inner| inner.check_running().is_ok())
+    while client.shared().look(|inner| inner.phase.check().is_ok())
         && session.link_status() == sss_proto::LinkStatus::Up
     {
         let Ok(mut stream) = session.open_substream() else {
