@@ -15,6 +15,10 @@ use crate::output::Output;
 /// Largest file of servers or EIDs that is read, in bytes.
 pub(crate) const MOST: u64 = 8 << 20;
 
+/// Advises what to do where there can be no directory for the tool's files.
+const SET_HOME: &str = "set HOME or XDG_CONFIG_HOME to a directory where this user may write, or name the file with \
+                        --identity or --file";
+
 /// The platform's directory for the tool's files.
 pub(crate) fn config_directory() -> Result<PathBuf, Error> {
     let directories = directories::ProjectDirs::from("", "", "sss").ok_or_else(|| {
@@ -69,7 +73,17 @@ pub(crate) fn make_directory_of(file: &Path) -> Result<(), Error> {
         return Ok(());
     };
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.map_err(|error| Error::local(directory, "make the directory", &error))
+    made.map_err(|error| {
+        use io::ErrorKind as Kind;
+        let told = Error::local(directory, "make the directory", &error);
+        match error.kind() {
+            // It is HOME, which nobody has named, that is wrong.
+            Kind::NotFound | Kind::NotADirectory | Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
+                told.advising(SET_HOME)
+            }
+            _ => told,
+        }
+    })
 }
 
 /// Checks that a file that may be missing can be made: its directory is there, or is that of this user's files.
@@ -118,7 +132,7 @@ pub(crate) fn load(file: Option<&Path>, output: Output) -> Result<Identity, Erro
         make_directory_of(&file)?;
         let identity = Identity::load_or_create(&file)?;
         if is_new {
-            output.note(format!("made a new identity for this user, in {}", file.display()));
+            output.note(format!("made a new identity for this user, in {}", printable(&file)));
         }
         return Ok(identity);
     };

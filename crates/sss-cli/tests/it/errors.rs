@@ -100,6 +100,35 @@ fn what_is_wrong_here_is_said_to_be_here() {
     assert!(!client.path("relative").exists());
 }
 
+/// A HOME that cannot be written to is nothing that the user has named: it is said what to set.
+#[test]
+fn a_home_without_room_for_an_identity_is_named_with_what_to_set() {
+    let home = Home::new();
+    std::fs::write(home.path("file"), b"").unwrap();
+    for (at, shown) in [("file", "file"), ("file/below", "file/below")] {
+        let mut command = home.command();
+        command
+            .env("HOME", home.path(at))
+            .env_remove("XDG_CONFIG_HOME")
+            .arg("id");
+        let ran = command.output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains(shown) && said.contains("-> set HOME or XDG_CONFIG_HOME"),
+            "{said}"
+        );
+    }
+    // A name that would break a line is shown on one.
+    let broken = home.path("two\nlines");
+    std::fs::create_dir(&broken).unwrap();
+    let mut command = home.command();
+    command.env("HOME", &broken).env_remove("XDG_CONFIG_HOME").arg("id");
+    let said = command.output().unwrap().stderr;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("two\\nlines") && said.lines().count() == 1, "{said}");
+}
+
 #[test]
 fn an_interface_that_is_not_there_is_no_name_that_was_not_found() {
     let home = Home::new();
