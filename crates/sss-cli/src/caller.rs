@@ -13,7 +13,7 @@ use crate::diagnosis::{Diagnosis, Watch};
 use crate::error::{Error, Exit, NO_WAY, NO_WAY_BY_RELAY, NOT_FOUND_YET};
 use crate::mdns;
 use crate::output::Output;
-use crate::place::{CHECK_NAME, NAME_INTERFACE, Place};
+use crate::place::{CHECK_ADDRESS, CHECK_NAME, NAME_INTERFACE, Place};
 use crate::server_at::ServerAt;
 use crate::servers;
 use crate::target::Target;
@@ -503,8 +503,14 @@ pub(crate) fn connect_error(error: ConnectError) -> Error {
         ConnectError::Negotiation(error) => error.into(),
         ConnectError::Closed(reason) => reason.into(),
         ConnectError::Unresolved { ref names, .. } => {
-            let is_name = names.iter().any(|unresolved| !unresolved.name.contains('%'));
-            let next = if is_name { CHECK_NAME } else { NAME_INTERFACE };
+            let is_address = |name: &str| name.parse::<std::net::SocketAddr>().is_ok();
+            let is_name = |name: &str| !name.contains('%') && !is_address(name);
+            let any = |is_so: &dyn Fn(&str) -> bool| names.iter().any(|unresolved| is_so(&unresolved.name));
+            let next = match (any(&is_name), any(&is_address)) {
+                (true, _) => CHECK_NAME,
+                (false, true) => CHECK_ADDRESS,
+                (false, false) => NAME_INTERFACE,
+            };
             Error::new(Exit::Unreachable, error.to_string(), next)
         }
         other => Error::new(Exit::Failed, other.to_string(), "run the same command again"),

@@ -175,7 +175,9 @@ impl From<BuildError> for Error {
             {
                 return Self::too_many_open();
             }
-            BuildError::BadAddress { .. } => (Exit::Usage, "give --bind IP or IP:PORT, such as 192.0.2.7 or [::]:0"),
+            BuildError::BadAddress { .. } | BuildError::OfMany { .. } => {
+                (Exit::Usage, "give --bind IP or IP:PORT, such as 192.0.2.7 or [::]:0")
+            }
             BuildError::PortInUse { .. } => (
                 Exit::Failed,
                 "stop the other program, or choose another port (0: any free one)",

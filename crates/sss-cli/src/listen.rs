@@ -7,6 +7,7 @@ use clap::Args;
 use sss::{BuildError, Host, HostBuilder};
 
 use crate::error::{Error, Exit};
+use crate::interrupt;
 use crate::place::{DEFAULT_PORT, Place, PlaceError};
 
 /// Ports that `--next-port` tries, the first included: as many from the default port on are registered for nothing.
@@ -118,6 +119,21 @@ impl ListenArgs {
     }
 }
 
+/// Waits until the program is asked to end.
+///
+/// # Errors
+/// If the host has ended before: whoever supervises the program is to start it again.
+pub(crate) async fn until_asked_to_end(host: &Host) -> Result<(), Error> {
+    tokio::select! {
+        () = interrupt::requested() => Ok(()),
+        () = host.stopped() => Err(Error::new(
+            Exit::Failed,
+            "this host has failed: nobody is served any more",
+            "start it again, and report the lines above as a defect",
+        )),
+    }
+}
+
 /// Tries the addresses in their order, but not another one if the port is taken.
 async fn try_all(builder: impl Fn() -> HostBuilder, addresses: &[SocketAddr], port: u16) -> Result<Host, BuildError> {
     let mut result = Err(BuildError::NoRuntime);
@@ -166,6 +182,20 @@ mod tests {
 
     async fn host(args: &ListenArgs) -> Result<Host, Error> {
         args.host(Host::builder).await
+    }
+
+    /// Nobody would be served, and whoever supervises the program would not know.
+    #[tokio::test]
+    async fn a_server_whose_host_has_failed_ends() {
+        let bind = || Host::builder().bind("127.0.0.1:0");
+        let filter = |_: &sss::Eid, _| panic!("a filter that panics");
+        let host = bind().accept_filter(filter).build().await.unwrap();
+        let client = bind().build().await.unwrap();
+        let connect = client.connect(host.eid(), "files", "1").hint(host.local_addr());
+        let stream = connect.open().unwrap();
+        let ended = until_asked_to_end(&host).await.unwrap_err();
+        assert!(ended.to_string().contains("this host has failed"), "{ended}");
+        drop(stream);
     }
 
     #[tokio::test]

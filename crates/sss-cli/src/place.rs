@@ -21,6 +21,8 @@ const MAX_ZONE: usize = 15;
 
 /// Advises what to do about a name that cannot be looked up.
 pub(crate) const CHECK_NAME: &str = "check the name, or give the IP address";
+/// Advises what to do about an address to which nothing can be sent.
+pub(crate) const CHECK_ADDRESS: &str = "check the address, and that --bind is of the same kind: IPv4, or [::] for both";
 /// Advises what to do about an interface that this machine does not have.
 pub(crate) const NAME_INTERFACE: &str = "write the name of this machine's interface to that link behind the %";
 

@@ -20,7 +20,7 @@ use crate::commands::metrics;
 use crate::error::Error;
 use crate::identity;
 use crate::interrupt;
-use crate::listen::ListenArgs;
+use crate::listen::{ListenArgs, until_asked_to_end};
 use crate::output::{Output, count, size};
 use crate::place::{DEFAULT_PORT, Place};
 use crate::server_at::Tls;
@@ -151,7 +151,7 @@ pub(crate) async fn run(args: RendezvousArgs, output: Output) -> Result<(), Erro
     tokio::spawn(directory::watch(host.clone(), shared, output));
     interrupt::is_awaited();
     tokio::select! {
-        () = interrupt::requested() => {}
+        ended = until_asked_to_end(&host) => ended?,
         () = tell_now_and_then(&host, args.stats, output) => {}
     }
     if args.stats.is_some() {

@@ -18,7 +18,7 @@ use crate::commands::{access_log, calls, ping, qr, relay_check, routes, search, 
 use crate::error::{Error, Exit};
 use crate::identity;
 use crate::interrupt;
-use crate::listen::ListenArgs;
+use crate::listen::{ListenArgs, until_asked_to_end};
 use crate::mdns;
 use crate::output::Output;
 use crate::place::Place;
@@ -193,7 +193,7 @@ pub(crate) async fn run(mut args: ServeArgs, output: Output) -> Result<(), Error
     tokio::spawn(port_mapping::watch(host.clone(), output));
     tokio::spawn(mdns::watch(host.clone(), output));
     interrupt::is_awaited();
-    interrupt::requested().await;
+    until_asked_to_end(&host).await?;
     output.note("stopped");
     output.machine(&[counted(&host.stats())]);
     // Whoever does not hear it finds out by itself.
