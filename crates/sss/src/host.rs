@@ -390,8 +390,8 @@ impl Host {
     }
 
     /// Ends when the host has stopped and its port is free: some time after [`Self::close`] was called, or the last
-    /// handle was dropped, or at once when its driver has panicked, or ended with its runtime. [`Self::close`] waits for
-    /// it too, so this is for whoever drops the host without closing it:
+    /// handle was dropped, or at once when its driver has panicked, or ended with its runtime. [`Self::close`] waits
+    /// for it too, so this is for whoever drops the host without closing it:
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
