@@ -360,26 +360,15 @@ impl Streams {
 
 /// Reading, and letting go.
 impl Streams {
-    /// The next bytes, at most `max`, or the record mark that is next, unless `max` is 0.
-    ///
-    /// What had arrived in order can be read even after the channel ended.
+    /// The next bytes, at most `max`, or the record mark that is next, unless `max` is 0; and whether the end was read
+    /// with them. What had arrived in order can be read even after the channel ended.
     pub(crate) fn poll_read(
         &mut self,
         now: Instant,
         key: StreamKey,
         max: usize,
-    ) -> Poll<Result<ReadOutcome, ReadError>> {
-        reading::poll_read(&mut self.life, now, key, max)
-    }
-
-    /// As [`Self::poll_read`]; and whether the end was read with it.
-    pub(crate) fn poll_read_with_end(
-        &mut self,
-        now: Instant,
-        key: StreamKey,
-        max: usize,
     ) -> Poll<Result<(ReadOutcome, bool), ReadError>> {
-        reading::poll_read_with_end(&mut self.life, now, key, max)
+        reading::poll_read(&mut self.life, now, key, max)
     }
 
     /// The application wants no more of a stream.

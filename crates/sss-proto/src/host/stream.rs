@@ -197,7 +197,7 @@ impl Stream<'_> {
     /// # Errors
     /// If the peer reset the stream, or the tree ended before the stream did.
     pub fn poll_read(&mut self, now: Instant, max: usize) -> Poll<Result<ReadOutcome, ReadError>> {
-        self.poll(ReadError::Lost, |streams, key| streams.poll_read(now, key, max))
+        self.poll_read_with_end(now, max).map_ok(|(outcome, _)| outcome)
     }
 
     /// As [`Self::poll_read`]; and whether the stream ends there. The end that follows the last bytes is read with
@@ -206,9 +206,7 @@ impl Stream<'_> {
     /// # Errors
     /// If the peer reset the stream, or the tree ended before the stream did.
     pub fn poll_read_with_end(&mut self, now: Instant, max: usize) -> Poll<Result<(ReadOutcome, bool), ReadError>> {
-        self.poll(ReadError::Lost, |streams, key| {
-            streams.poll_read_with_end(now, key, max)
-        })
+        self.poll(ReadError::Lost, |streams, key| streams.poll_read(now, key, max))
     }
 
     /// Limits what the receive windows of a stream and all streams below it may have beyond 4096 bytes each, in bytes;

@@ -11,7 +11,8 @@ use crate::ids::StreamKey;
 use crate::interest::Interest;
 use crate::time::Instant;
 
-/// The next bytes, at most `max`, or the record mark that is next, unless `max` is 0.
+/// The next bytes, at most `max`, or the record mark that is next, unless `max` is 0; and whether they are the last:
+/// the end that follows is read with them.
 ///
 /// What had arrived in order can be read even after the channel ended.
 ///
@@ -22,14 +23,15 @@ pub(super) fn poll_read(
     now: Instant,
     key: StreamKey,
     max: usize,
-) -> Poll<Result<ReadOutcome, ReadError>> {
+) -> Poll<Result<(ReadOutcome, bool), ReadError>> {
     life.flow.set_now(now);
     let index = life.tree.held(key).ok_or(ReadError::Closed)?;
     if let Some(outcome) = read(life, index, max) {
-        return Poll::Ready(Ok(outcome));
+        let is_last = !matches!(outcome, ReadOutcome::Mark) && life.end_if_read(index);
+        return Poll::Ready(Ok((outcome, is_last)));
     }
     if life.end_if_read(index) {
-        return Poll::Ready(Ok(ReadOutcome::End));
+        return Poll::Ready(Ok((ReadOutcome::End, true)));
     }
     let node = &mut life.tree[index];
     node.advance_recv(RecvInput::Seen);
@@ -38,29 +40,13 @@ pub(super) fn poll_read(
         return Poll::Ready(Err(error));
     }
     match life.failed.as_deref() {
-        _ if is_over => Poll::Ready(Ok(ReadOutcome::End)),
+        _ if is_over => Poll::Ready(Ok((ReadOutcome::End, true))),
         Some(reason) => Poll::Ready(Err(ReadError::Lost(reason.clone()))),
         None => {
             life.tree[index].set(Flags::waits_for(Interest::Read));
             Poll::Pending
         }
     }
-}
-
-/// As [`poll_read`]; and whether what is read is the last, so that the end has been read with it.
-pub(super) fn poll_read_with_end(
-    life: &mut Life,
-    now: Instant,
-    key: StreamKey,
-    max: usize,
-) -> Poll<Result<(ReadOutcome, bool), ReadError>> {
-    let outcome = std::task::ready!(poll_read(life, now, key, max))?;
-    let is_end = match outcome {
-        ReadOutcome::End => true,
-        ReadOutcome::Mark => false,
-        ReadOutcome::Chunk(_) => life.tree.held(key).is_some_and(|index| life.end_if_read(index)),
-    };
-    Poll::Ready(Ok((outcome, is_end)))
 }
 
 /// Takes bytes or a mark out of the receive buffer. `None` if nothing can be read.

@@ -162,6 +162,7 @@ impl Streams {
 
     fn read(&mut self, key: StreamKey, max: usize) -> Polled {
         self.poll_read(Instant::default(), key, max)
+            .map_ok(|(outcome, _)| outcome)
     }
 
     fn read_now(&mut self, key: StreamKey) -> Polled {

@@ -120,6 +120,9 @@ fn eids() {
         let name = match error {
             EidError::Prefix => "prefix",
             EidError::Character(..) => "character",
+            // Those two, said more exactly.
+            EidError::Blank if v.text.starts_with(char::is_whitespace) => "prefix",
+            EidError::Blank => "character",
             EidError::MixedCase => "mixed_case",
             EidError::Length(_) => "length",
             EidError::Checksum => "checksum",

@@ -38,8 +38,8 @@ struct Rare {
 /// Number of marks that a read passes in one turn: a peer may send any number of empty records.
 const MARKS_AT_ONCE: usize = 1000;
 
-/// Reads what follows the marks at which the reader stands, and whether it is the last; when blocked, the task is woken for more. A mark: the turn
-/// is over, and the caller wakes the task when the host is not locked.
+/// Reads what follows the marks at which the reader stands, and whether it is the last; when blocked, the task is woken
+/// for more. A mark: the turn is over, and the caller wakes the task when the host is not locked.
 fn read_behind_marks(
     inner: &mut Inner,
     now: Instant,

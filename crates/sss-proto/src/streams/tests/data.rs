@@ -323,7 +323,7 @@ fn every_waiting_operation_hears_of_the_end_of_the_channel() {
 fn the_end_is_read_with_the_last_bytes_and_with_no_others() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
-    let read = |pair: &mut Pair, max| match pair.b.poll_read_with_end(Instant::default(), b, max) {
+    let read = |pair: &mut Pair, max| match pair.b.poll_read(Instant::default(), b, max) {
         Poll::Ready(Ok((ReadOutcome::Chunk(bytes), is_end))) => Some((bytes.len(), is_end)),
         Poll::Ready(outcome) => panic!("{outcome:?}"),
         Poll::Pending => None,
@@ -337,7 +337,7 @@ fn the_end_is_read_with_the_last_bytes_and_with_no_others() {
     pair.run();
     assert_eq!(read(&mut pair, 99), Some((99, false)), "one is left");
     assert_eq!(read(&mut pair, 99), Some((1, true)));
-    let asked_again = pair.b.poll_read_with_end(Instant::default(), b, 1);
+    let asked_again = pair.b.poll_read(Instant::default(), b, 1);
     assert_eq!(asked_again, Poll::Ready(Ok((ReadOutcome::End, true))));
 }
 
@@ -348,7 +348,7 @@ fn the_end_is_not_read_with_bytes_that_a_mark_follows() {
     pair.a.write_record(a, &[1; 10]).unwrap();
     pair.a.finish(a).unwrap();
     pair.run();
-    let read = |pair: &mut Pair| pair.b.poll_read_with_end(Instant::default(), b, 100);
+    let read = |pair: &mut Pair| pair.b.poll_read(Instant::default(), b, 100);
     assert!(matches!(
         read(&mut pair),
         Poll::Ready(Ok((ReadOutcome::Chunk(_), false)))

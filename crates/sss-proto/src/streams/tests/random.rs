@@ -306,7 +306,8 @@ impl World {
         let seed = self.seed;
         let Side { streams, held, .. } = &mut self.sides[side];
         let handle = held.get_mut(&key).unwrap();
-        match streams.poll_read(Instant::from_nanos(handle.read), key, max) {
+        let read = streams.poll_read(Instant::from_nanos(handle.read), key, max);
+        match read.map_ok(|(outcome, _)| outcome) {
             Poll::Ready(Ok(ReadOutcome::Chunk(bytes))) => {
                 for b in bytes {
                     if let Some(prefix) = handle.prefix.get_mut(handle.read as usize) {

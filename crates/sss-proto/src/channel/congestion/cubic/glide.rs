@@ -1,5 +1,5 @@
-//! The way of what is in flight down to a window that was reduced: Proportional Rate Reduction (RFC 9937), as a limit to
-//! what may be in flight.
+//! The way of what is in flight down to a window that was reduced: Proportional Rate Reduction (RFC 9937), as a limit
+//! to what may be in flight.
 //!
 //! A window that is cut at once lets nothing leave until so much was acknowledged: the queue runs empty meanwhile, and
 //! then the link does. So there may be more in flight at first, and a little less with each byte that is acknowledged,
