@@ -312,7 +312,7 @@ impl Control for Cubic {
         self.is_recovering = false;
         self.glide = Glide::default();
         self.curve.epoch = None;
-        self.start = Start::default();
+        self.start = Start::again();
     }
 
     fn begin_with(&mut self, window: u64) {

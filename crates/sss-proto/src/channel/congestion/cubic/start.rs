@@ -153,6 +153,14 @@ fn held(rate: f64, base: Duration, usual: Duration) -> u64 {
 }
 
 impl Start {
+    /// A slow start after one that congestion has ended: trains do not count.
+    pub(super) fn again() -> Self {
+        Self {
+            is_known: true,
+            ..Self::default()
+        }
+    }
+
     /// Takes in an acknowledgement of slow start. Returns the window with which it is to end, once that can be told.
     pub(super) fn on_acked(&mut self, sample: &AckSample, window: u64) -> Option<u64> {
         let last = self.last;

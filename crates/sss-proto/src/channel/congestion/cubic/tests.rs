@@ -551,6 +551,59 @@ fn what_is_lost_later_ends_slow_start_at_no_more_than_the_window() {
     assert!(!sender.cubic.in_slow_start());
 }
 
+// spec: REC-18
+#[test]
+fn trains_say_nothing_after_the_first_congestion() {
+    let mut sender = Sender::after_train(1000);
+    let now = sender.now();
+    assert!(sender.cubic.on_congestion(now, &lost(now)));
+    assert_eq!((sender.cubic.window(), sender.cubic.threshold), (14_000, 100_000));
+    // The next train left after that.
+    sender.now_us += 200_000;
+    for n in 0..10 {
+        sender.acked(10, 100_000 + 10 * n);
+    }
+    assert_eq!(sender.cubic.threshold, 100_000);
+    let now = sender.now();
+    assert!(sender.cubic.on_congestion(now, &lost(now)));
+    assert!(!sender.cubic.in_slow_start());
+}
+
+// spec: REC-14, REC-18
+#[test]
+fn trains_say_nothing_once_a_queue_has_ended_slow_start() {
+    let mut sender = Sender::started();
+    sender.fill();
+    for _ in 0..300 {
+        sender.acked(1600, 102_000);
+    }
+    assert_eq!(sender.cubic.threshold, u64::MAX, "more arrives than was thought");
+    sender.least = Some(RTT);
+    for n in 0..10 {
+        sender.acked(2000, 100_000 + 2000 * n);
+    }
+    assert_eq!(sender.cubic.threshold, u64::MAX);
+}
+
+// spec: REC-18
+#[test]
+fn trains_after_persistent_congestion_say_nothing() {
+    for gap_us in [1, 3000] {
+        let mut sender = Sender::started();
+        let now = sender.now();
+        assert!(sender.cubic.on_congestion(now, &lost(now)));
+        sender.cubic.on_persistent_congestion();
+        let threshold = sender.cubic.threshold;
+        assert_eq!(threshold, 42_000);
+        sender.least = Some(RTT);
+        sender.now_us += 100_000;
+        for n in 0..10 {
+            sender.acked(gap_us, 100_000 + gap_us * n);
+        }
+        assert_eq!(sender.cubic.threshold, threshold, "{gap_us} us");
+    }
+}
+
 // spec: REC-16, REC-18
 #[test]
 fn a_rate_that_was_known_counts_more_than_a_train() {
@@ -560,6 +613,12 @@ fn a_rate_that_was_known_counts_more_than_a_train() {
     trained.cubic.expect(500_000.0, RTT);
     assert_eq!((sender.cubic.threshold, trained.cubic.threshold), (60_000, 60_000));
     assert_eq!(trained.grow(1000), 60_000);
+    // Nor does it say then what the path holds.
+    let mut trained = Sender::after_train(1000);
+    trained.cubic.expect(500_000.0, RTT);
+    let now = trained.now();
+    assert!(trained.cubic.on_congestion(now, &lost(now)));
+    assert_eq!((trained.cubic.window(), trained.cubic.threshold), (14_000, 14_000));
 }
 
 // spec: REC-6
@@ -753,4 +812,69 @@ fn the_end_of_slow_start_is_no_glide() {
     assert!(cubic.on_congestion(at(100), &lost(at(50))));
     acknowledged(&mut cubic, 101, (200_000, 1000, 1000));
     assert_eq!(cubic.window(), 140_000);
+}
+
+/// A moment, a time or a number of bytes of any size.
+fn any(rng: &mut StdRng, most: u64) -> u64 {
+    let bits = rng.random_range(0..=u64::BITS - most.leading_zeros());
+    rng.random_range(0..=most.min(1_u64.unbounded_shl(bits)))
+}
+
+// spec: REC-6, REC-18
+#[test]
+fn threat_20_no_acknowledgement_makes_a_window_of_more_than_was_acknowledged_or_of_nothing() {
+    const YEAR: u64 = 365 * 24 * 3600 * 1_000_000_000;
+    for seed in 0..300 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut cubic = Cubic::new(DATAGRAM);
+        let (mut now, mut acked) = (any(&mut rng, YEAR), 0);
+        // Some peers play with time, some answer at one instant, and some seem to have a rate.
+        let (step, longest) = (any(&mut rng, YEAR), any(&mut rng, YEAR));
+        for largest in 0..400 {
+            now += any(&mut rng, step);
+            let (moment, bytes) = (Instant::from_nanos(now), 1 + any(&mut rng, 1 << 32));
+            let sent = moment - Duration::from_nanos(any(&mut rng, longest));
+            match rng.random_range(0..50) {
+                0 => drop(cubic.on_congestion(moment, &lost(sent))),
+                1 => cubic.on_false_congestion(),
+                2 => {
+                    cubic.on_congestion(moment, &lost(sent));
+                    cubic.on_persistent_congestion();
+                }
+                _ => {
+                    acked += bytes;
+                    let rtt = moment.since(sent);
+                    let less = Duration::from_nanos(any(&mut rng, longest)).min(rtt);
+                    cubic.on_acked(&AckSample {
+                        now: moment,
+                        bytes,
+                        largest,
+                        next: largest + rng.random_range(1..20),
+                        largest_sent: sent,
+                        in_flight: cubic.window(),
+                        remaining: 0,
+                        oldest: 0,
+                        smoothed: rtt,
+                        latest: rng.random_bool(0.9).then_some(less),
+                        least: rng.random_bool(0.9).then_some(less),
+                    });
+                }
+            }
+            let (window, growth) = (cubic.window(), cubic.growth());
+            assert!(window >= 2 * u64::from(DATAGRAM), "seed {seed}: {window}");
+            assert!(window <= 10_000 + acked, "seed {seed}: {window} of {acked}");
+            assert!(growth >= 0.0, "seed {seed}: {growth}");
+            assert!(cubic.threshold >= 2 * u64::from(DATAGRAM), "seed {seed}");
+        }
+        // What an honest peer acknowledges makes it grow again.
+        let before = cubic.window();
+        if before < 1 << 22 {
+            let mut sender = Sender { cubic, ..Sender::new() };
+            (sender.now_us, sender.acked, sender.next) = (now / 1000 + 4_000_000_000, 1000, 1000);
+            for _ in 0..100_000 {
+                sender.acked(100, 100_000);
+            }
+            assert!(sender.cubic.window() > before, "seed {seed}: {before}");
+        }
+    }
 }
