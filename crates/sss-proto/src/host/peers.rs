@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use hashbrown::{HashMap, HashTable};
 use slab::Slab;
 use sss_wire::{Code, Eid};
 
@@ -37,6 +37,7 @@ type Slots = Slab<Box<Peer>>;
 struct ByEid {
     table: HashTable<u32>,
     hasher: RandomState,
+    overtaken: Overtaken,
 }
 
 impl ByEid {
@@ -63,6 +64,31 @@ impl ByEid {
         if let Ok(entry) = self.table.find_entry(hash, |slot| eid_at(slots, *slot) == Some(eid)) {
             entry.remove();
         }
+    }
+}
+
+/// Slots of trees that this host has begun, and beside which new streams are opened on another one. They are few: the
+/// peer has begun a tree too, or one of which nothing was left here was followed by another.
+#[derive(Default)]
+struct Overtaken(HashMap<Eid, Vec<u32>, RandomState>);
+
+impl Overtaken {
+    fn add(&mut self, eid: Eid, slot: u32) {
+        self.0.entry(eid).or_default().push(slot);
+    }
+
+    /// A tree is not to be found here any more, if it was.
+    fn remove(&mut self, eid: &Eid, slot: u32) {
+        if let Some(slots) = self.0.get_mut(eid) {
+            slots.retain(|other| *other != slot);
+            if slots.is_empty() {
+                self.0.remove(eid);
+            }
+        }
+    }
+
+    fn of(&self, eid: &Eid) -> impl Iterator<Item = u32> {
+        self.0.get(eid).into_iter().flatten().copied()
     }
 }
 
@@ -168,8 +194,13 @@ impl Peers {
 
     pub(super) fn insert(&mut self, peer: Peer) -> u32 {
         let eid = *peer.eid();
+        let before = self.by_eid(&eid);
         let index = self.insert_unlisted(peer);
         self.by_eid.set(&self.slots, &eid, index);
+        // Those that others have begun are found in the census.
+        if let Some(before) = before.filter(|before| self.census.network(*before).is_none()) {
+            self.by_eid.overtaken.add(eid, before);
+        }
         index
     }
 
@@ -185,11 +216,17 @@ impl Peers {
             return;
         };
         let eid = *peer.eid();
+        self.by_eid.overtaken.remove(&eid, index);
         if self.by_eid(&eid) != Some(index) {
             return;
         }
-        match self.census.newest_of(&eid, index) {
-            Some(newest) => self.by_eid.set(&self.slots, &eid, newest),
+        let left = self.by_eid.overtaken.of(&eid).chain(self.census.newest_of(&eid, index));
+        let newest = left.max_by_key(|slot| self.slots.get(*slot as usize).map(|peer| peer.id().generation));
+        match newest {
+            Some(newest) => {
+                self.by_eid.overtaken.remove(&eid, newest);
+                self.by_eid.set(&self.slots, &eid, newest);
+            }
             None => self.by_eid.remove(&self.slots, &eid),
         }
     }
@@ -479,6 +516,83 @@ fn welcome(
         Recipient::List => {
             peer.streams_mut().answer(key, services.list());
             Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+    use sss_crypto::StaticKey;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::error::CloseReason;
+    use crate::host::Host;
+
+    const NOW: Instant = Instant::from_nanos(1_000_000_000);
+
+    // spec: NEG-20
+    #[test]
+    fn new_streams_go_to_the_newest_tree_of_an_eid_that_is_left() {
+        for seed in 0..20 {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut host = Host::new(Config::default(), StaticKey::from_bytes([1; 32]), [2; 32]);
+            let eids: Vec<Eid> = (0..30).map(|n| Eid::from_public_key(&[n; 32])).collect();
+            // The trees on which streams may be opened, in the order in which they were begun.
+            let mut model: Vec<(Eid, PeerId)> = Vec::new();
+            let mut unlisted = Vec::new();
+            for _ in 0..1000 {
+                let eid = eids[rng.random_range(0..eids.len())];
+                let Host { peers, local, .. } = &mut host;
+                let mut make = |peers: &mut Peers| {
+                    let peer = peers.make(NOW, local, eid);
+                    (peer.id(), peer)
+                };
+                match rng.random_range(0..10) {
+                    kind @ 0..4 => {
+                        let (id, peer) = make(peers);
+                        let index = peers.insert(peer);
+                        model.push((eid, id));
+                        if kind < 2 {
+                            let network = Network::V4(rng.random_range(0_u8..9).into());
+                            peers.count(local, index, network);
+                            peers.ghosts.enter(index, network, NOW);
+                        }
+                    }
+                    4 => {
+                        let (id, peer) = make(peers);
+                        peers.insert_unlisted(peer);
+                        unlisted.push(id);
+                    }
+                    5 if !unlisted.is_empty() => {
+                        let id = unlisted.swap_remove(rng.random_range(0..unlisted.len()));
+                        peers.with(local, id, |peer| peer.fail(CloseReason::PeerRestarted));
+                    }
+                    6.. if !model.is_empty() => {
+                        let (_, id) = model.remove(rng.random_range(0..model.len()));
+                        peers.with(local, id, |peer| peer.fail(CloseReason::PeerRestarted));
+                    }
+                    _ => {}
+                }
+                for eid in &eids {
+                    let newest = model.iter().rfind(|tree| tree.0 == *eid).map(|tree| tree.1);
+                    let found = host.peers.by_eid(eid);
+                    assert_eq!(found, newest.map(|id| id.index), "seed {seed}");
+                    assert!(
+                        host.peers.by_eid.overtaken.of(eid).all(|slot| Some(slot) != found),
+                        "seed {seed}"
+                    );
+                }
+            }
+            assert!(model.iter().all(|(_, id)| host.peers.get(*id).is_some()));
+            for (_, id) in model {
+                host.disconnect(NOW, id, Code::NONE, "");
+            }
+            assert!(host.peers.by_eid.overtaken.0.is_empty(), "seed {seed}");
+            assert!(host.peers.by_eid.table.is_empty(), "seed {seed}");
+            assert_eq!(host.peers.ghosts.first(), None, "seed {seed}");
         }
     }
 }

@@ -287,3 +287,49 @@ fn nobody_has_taken_the_place_of_a_peer_that_is_there() {
     assert!(net.ends(CLIENT).is_empty(), "{:?}", net.ends(CLIENT));
     assert_eq!(net.host(CLIENT).stream(there).poll_flushed(2), Poll::Ready(Ok(())));
 }
+
+/// A client with a stream to a server, to which another process of the server's identity begins a tree of its own.
+fn with_a_younger_tree() -> (Net, StreamId, StreamId) {
+    let mut net = Net::new(3);
+    net.nodes[NAMESAKE].host = process(SERVER as u8 + 1, true);
+    let there = net.connect(CLIENT, SERVER);
+    written(net.host(CLIENT).stream(there).poll_write(b"x"));
+    net.run(SECOND, |_| true);
+    let younger = net.connect(NAMESAKE, CLIENT);
+    written(net.host(NAMESAKE).stream(younger).poll_write(b"y"));
+    net.run(SECOND, |_| true);
+    (net, there, younger)
+}
+
+/// Opens a stream to the server without knowing where that is.
+fn open_anywhere(net: &mut Net) -> Result<StreamId, crate::host::ConnectError> {
+    let (eid, now) = (net.eid(SERVER), net.now);
+    net.host(CLIENT).connect(now, eid, SERVICE, &[])
+}
+
+// spec: NEG-20
+#[test]
+fn streams_are_opened_on_a_tree_of_this_host_again_when_a_younger_one_of_a_namesake_has_ended() {
+    for knows_where in [true, false] {
+        let (mut net, there, younger) = with_a_younger_tree();
+        let on_younger = open_anywhere(&mut net).unwrap();
+        assert_ne!(on_younger.peer, there.peer, "the newest");
+        let now = net.now;
+        net.host(NAMESAKE)
+            .disconnect(now, younger.peer, sss_wire::Code::NONE, "");
+        net.run(SECOND, |_| true);
+        // Another tree, begun from the same address, would tell the server that this one was lost.
+        let again = match knows_where {
+            false => open_anywhere(&mut net).unwrap(),
+            true => net.connect(CLIENT, SERVER),
+        };
+        for stream in [again, there] {
+            written(net.host(CLIENT).stream(stream).poll_write(b"z"));
+            net.run(SECOND, |_| true);
+        }
+        let now = net.now;
+        let read = net.host(CLIENT).stream(there).poll_read(now, 1);
+        assert!(read.is_pending(), "its streams live: {read:?}");
+        assert_eq!(again.peer, there.peer, "the newest that is left");
+    }
+}
