@@ -6,16 +6,16 @@
 //! 3. under the lock, the core takes the batches, decrypts them in place, and dispatches their frames: the readers of
 //!    streams get slices of them; what is too much for one round waits for the next;
 //! 4. what strangers ask for comes after all else that has arrived, for a bounded time; what is left waits for the next
-//!    round (NEG-39).
+//!    round (NEG-39). What is in one batch makes no difference to that: its sender chooses it.
 //!
 //! Buffers and slabs are used again once nobody holds a slice of them.
 
 mod memory;
+mod staged;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
 #[cfg(feature = "stun")]
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -23,18 +23,19 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use quinn_udp::{BATCH_SIZE, RecvMeta};
-use sss_proto::{Batch, Ecn, Greeter, Input, Instant, Link, SocketId};
-use sss_wire::long::Kind;
+use sss_proto::{Greeter, Input, Instant, SocketId};
 
 pub(super) use memory::BUFFER;
-use memory::{Buffers, Memory};
+use memory::Memory;
+pub(super) use staged::Staged;
+use staged::{Class, Origin};
 
+use super::SocketStats;
 use super::further::{Further, Takes};
 use super::rounds::Rounds;
 use super::shards::{Handed, MAX_TAKEN, Member};
-use super::socket::{self, Socket};
-use super::{SocketStats, addresses};
-use crate::shared::{Inner, Shared};
+use super::socket::Socket;
+use crate::shared::Shared;
 #[cfg(feature = "stun")]
 use crate::stun::desk::Questions;
 
@@ -50,7 +51,7 @@ const NEGOTIATION_STEP: usize = 8;
 /// is too much.
 const MAX_WAITING: usize = 1024;
 /// INITIATEs in a round that keep their place before the packets of the channel that they begin.
-const MAX_INITIATES: u8 = 16;
+const MAX_INITIATES: usize = 16;
 
 /// Number of buffers that a call is offered at least.
 const MIN_WIDTH: usize = 2;
@@ -72,7 +73,7 @@ pub(crate) struct Receiver {
     /// Rounds in a row that had enough to do without the negotiation.
     full_rounds: u8,
     /// INITIATEs that kept their place in this round.
-    initiates: u8,
+    initiates: usize,
     staged: VecDeque<Staged>,
     /// Batches of strangers who ask for something, for when the others are done.
     negotiation: VecDeque<Staged>,
@@ -83,30 +84,6 @@ pub(crate) struct Receiver {
     questions: Option<Arc<Questions>>,
     /// Place among several shards.
     member: Option<Member>,
-}
-
-/// A batch on its way to the core.
-pub(super) struct Staged {
-    data: BytesMut,
-    origin: Origin,
-    stride: usize,
-    remote: SocketAddr,
-    /// The further socket that it has come to, if it was not the host's own.
-    socket: Option<SocketId>,
-    local: Option<IpAddr>,
-    ecn: Ecn,
-}
-
-/// Source of a batch.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// The socket: `data` is a whole buffer.
-    Buffer,
-    /// The socket: `data` is a part of a slab, or has memory of its own.
-    Slab,
-    /// A greeter, who has admitted it.
-    #[cfg(target_os = "linux")]
-    Greeter,
 }
 
 impl Receiver {
@@ -204,7 +181,7 @@ impl Receiver {
     fn sort(&mut self, staged: Staged, stats: &mut SocketStats) {
         let is_foreign = |member: &Member| staged.datagrams().any(|datagram| member.other(datagram).is_some());
         if !self.member.as_ref().is_some_and(is_foreign) {
-            return self.put(staged, stats);
+            return self.put_runs(staged, stats);
         }
         for datagram in staged.datagrams() {
             let part = staged.part(datagram);
@@ -223,7 +200,21 @@ impl Receiver {
         }
     }
 
-    /// Puts a batch where it waits for the core.
+    /// Puts the datagrams of a batch where they wait for the core: together, as far as they are of one class, and no
+    /// more INITIATEs than may keep their place. Whoever sends them chooses what is in one batch.
+    fn put_runs(&mut self, mut staged: Staged, stats: &mut SocketStats) {
+        while let Some(rest) = staged.split_run(self.initiates_left()) {
+            self.put(std::mem::replace(&mut staged, rest), stats);
+        }
+        self.put(staged, stats);
+    }
+
+    /// INITIATEs that may keep their place yet in this round.
+    fn initiates_left(&self) -> usize {
+        MAX_INITIATES.saturating_sub(self.initiates)
+    }
+
+    /// Puts a batch of datagrams of one class where it waits for the core.
     pub(super) fn put(&mut self, staged: Staged, stats: &mut SocketStats) {
         if self.is_answer(&staged) {
             return;
@@ -244,14 +235,14 @@ impl Receiver {
     /// Returns whether the core takes a batch in the order in which it came. Packets of a channel often follow INITIATE
     /// and ACCEPT at once, and are of no use before them.
     fn keeps_its_place(&mut self, staged: &Staged) -> bool {
-        match staged.data.first().map(|first| Kind::try_from(*first)) {
-            Some(Ok(Kind::Hello | Kind::HelloK | Kind::Probe)) => false,
-            Some(Ok(Kind::Initiate)) => {
-                let is_one_of_few = self.initiates < MAX_INITIATES;
-                self.initiates += u8::from(is_one_of_few);
+        match staged.class() {
+            Class::Request => false,
+            Class::Initiate => {
+                let is_one_of_few = self.initiates_left() > 0;
+                self.initiates += if is_one_of_few { staged.datagrams().count() } else { 0 };
                 is_one_of_few
             }
-            _ => true,
+            Class::Answer | Class::Other => true,
         }
     }
 
@@ -427,8 +418,13 @@ impl Receiver {
             while fed < limit
                 && let Some(mut batch) = self.staged.pop_front()
             {
-                let is_costly = batch.is_costly();
-                if let Some(rest) = batch.split_off(limit - fed) {
+                let is_costly = batch.class().is_costly();
+                let rest = match is_costly {
+                    // Time is looked at behind each.
+                    true => batch.split_at(batch.stride),
+                    false => batch.split_off(limit - fed),
+                };
+                if let Some(rest) = rest {
                     self.staged.push_front(rest);
                 }
                 fed += batch.data.len();
@@ -450,10 +446,13 @@ impl Receiver {
         while !is_over && !self.negotiation.is_empty() {
             shared.drive(|inner, now| {
                 for _ in 0..NEGOTIATION_STEP {
-                    let Some(batch) = self.negotiation.pop_front() else {
+                    let Some(mut batch) = self.negotiation.pop_front() else {
                         return;
                     };
-                    let is_costly = batch.is_costly();
+                    if let Some(rest) = batch.split_at(batch.stride) {
+                        self.negotiation.push_front(rest);
+                    }
+                    let is_costly = batch.class().is_costly();
                     batch.feed(inner, now, &mut self.memory.buffers);
                     is_over = self.rounds.is_over(shared.clock().now().since(begun), is_costly);
                     if is_over {
@@ -461,103 +460,6 @@ impl Receiver {
                     }
                 }
             });
-        }
-    }
-}
-
-impl Staged {
-    fn new(meta: &RecvMeta, data: BytesMut, origin: Origin) -> Self {
-        Self {
-            data,
-            origin,
-            stride: meta.stride.max(1),
-            remote: addresses::canonical(meta.addr),
-            socket: None,
-            local: meta.dst_ip.map(|ip| ip.to_canonical()),
-            ecn: socket::ecn_from_wire(meta.ecn),
-        }
-    }
-
-    /// One datagram that somebody else has read.
-    #[cfg(target_os = "linux")]
-    pub(super) fn datagram(meta: &RecvMeta, datagram: &[u8]) -> Self {
-        Self::new(meta, datagram.into(), Origin::Slab)
-    }
-
-    /// One of the datagrams of a batch, for somebody else than who has read it.
-    pub(super) fn part(&self, datagram: &[u8]) -> Self {
-        Self {
-            data: datagram.into(),
-            origin: Origin::Slab,
-            stride: datagram.len().max(1),
-            ..*self
-        }
-    }
-
-    /// The address that it came from.
-    #[cfg(target_os = "linux")]
-    pub(super) fn remote(&self) -> SocketAddr {
-        self.remote
-    }
-
-    /// The local address that it came to, if the socket tells.
-    #[cfg(target_os = "linux")]
-    pub(super) fn local(&self) -> Option<IpAddr> {
-        self.local
-    }
-
-    pub(super) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
-        self.data.chunks(self.stride)
-    }
-
-    /// Takes off what is beyond so many bytes, in whole datagrams. A batch that has a buffer of its own stays whole.
-    fn split_off(&mut self, at: usize) -> Option<Self> {
-        let at = at.div_ceil(self.stride) * self.stride;
-        if self.origin != Origin::Slab || at >= self.data.len() {
-            return None;
-        }
-        let data = self.data.split_off(at);
-        Some(Self { data, ..*self })
-    }
-
-    /// Returns whether it may take much cryptography, as the answers of a negotiation do.
-    fn is_costly(&self) -> bool {
-        let kind = self.data.first().map(|first| Kind::try_from(*first));
-        matches!(
-            kind,
-            Some(Ok(Kind::Cookie | Kind::CookieK | Kind::Initiate | Kind::Accept))
-        )
-    }
-
-    /// Returns whether a greeter has admitted it.
-    fn is_admitted(&self) -> bool {
-        #[cfg(target_os = "linux")]
-        return self.origin == Origin::Greeter;
-        #[cfg(not(target_os = "linux"))]
-        false
-    }
-
-    /// Gives the batch to the host.
-    fn feed(mut self, inner: &mut Inner, now: Instant, buffers: &mut Buffers) {
-        if self.is_admitted() {
-            let (remote, local, packet) = (self.remote, self.local, &self.data[..]);
-            return inner.handle(now, Input::Admitted { remote, local, packet });
-        }
-        let mut lent = None;
-        let input = Input::Datagrams(Batch {
-            data: &mut self.data,
-            lent: &mut lent,
-            stride: self.stride,
-            link: match self.socket {
-                None => Link::Udp(self.remote),
-                Some(socket) => Link::Socket(socket, self.remote),
-            },
-            local: self.local,
-            ecn: self.ecn,
-        });
-        inner.handle(now, input);
-        if self.origin == Origin::Buffer {
-            buffers.give_back(self.data, lent);
         }
     }
 }
@@ -574,6 +476,9 @@ impl Receiver {
 mod tests {
     use std::net::UdpSocket;
 
+    use sss_wire::long::Kind;
+
+    use super::super::socket;
     use super::*;
 
     // Threat 2.
@@ -635,6 +540,13 @@ mod tests {
         assert!(!receiver.yields_to(false), "its turn, when there is nothing else");
     }
 
+    /// A batch of one datagram.
+    fn alone(kind: u8) -> Staged {
+        let mut meta = RecvMeta::default();
+        (meta.len, meta.stride) = (50, 50);
+        Staged::new(&meta, [kind; 50][..].into(), Origin::Slab)
+    }
+
     #[test]
     fn answers_of_a_negotiation_that_take_long_end_a_round_and_nothing_else_does() {
         let core = sss_proto::Host::new(
@@ -647,10 +559,7 @@ mod tests {
         receiver.rounds = Rounds::new().with_slow_negotiation();
         let short = 0x40;
         for kind in [short, short, Kind::Initiate as u8, short, Kind::Accept as u8, short] {
-            receiver.put(
-                Staged::new(&RecvMeta::default(), [kind; 50][..].into(), Origin::Slab),
-                &mut stats,
-            );
+            receiver.put(alone(kind), &mut stats);
         }
         let mut left = Vec::new();
         while !receiver.staged.is_empty() {
@@ -660,8 +569,7 @@ mod tests {
         assert_eq!(left, [(3, 1000), (1, 1000), (0, 50)]);
         let kinds = [Kind::Initiate, Kind::Hello, Kind::Hello, Kind::Initiate, Kind::Hello];
         for kind in kinds {
-            let staged = Staged::new(&RecvMeta::default(), [kind as u8; 50][..].into(), Origin::Slab);
-            receiver.negotiation.push_back(staged);
+            receiver.negotiation.push_back(alone(kind as u8));
         }
         let mut left = Vec::new();
         while !receiver.negotiation.is_empty() {
@@ -671,11 +579,68 @@ mod tests {
         assert_eq!(left, [4, 1, 0]);
     }
 
+    // Threat 2.
+    // spec: NEG-39
+    #[test]
+    fn threat_02_what_is_in_one_batch_gains_nothing() {
+        let core = sss_proto::Host::new(
+            sss_proto::Config::default(),
+            sss_crypto::StaticKey::from_bytes([1; 32]),
+            [7; 32],
+        );
+        let shared = Shared::new(core, ([127, 0, 0, 1], 1).into());
+        const SHORT: u8 = 0x40;
+        let kinds = |staged: &VecDeque<Staged>| -> Vec<Vec<u8>> {
+            let of = |staged: &Staged| staged.datagrams().map(|datagram| datagram[0]).collect();
+            staged.iter().map(of).collect()
+        };
+        for origin in [Origin::Slab, Origin::Buffer] {
+            let (mut receiver, mut stats) = (Receiver::new(), SocketStats::default());
+            receiver.rounds = Rounds::new().with_slow_negotiation();
+            let [hello, initiate, accept] = [Kind::Hello, Kind::Initiate, Kind::Accept].map(|kind| kind as u8);
+            let batch = |receiver: &mut Receiver, kinds: &[u8], stats: &mut SocketStats| {
+                let bytes: Vec<u8> = kinds.iter().flat_map(|kind| [*kind; 50]).collect();
+                let mut meta = RecvMeta::default();
+                meta.stride = 50;
+                receiver.sort(Staged::new(&meta, bytes[..].into(), origin), stats);
+            };
+            // Behind a packet that seems to be of a channel, and behind one that few are let pass of.
+            batch(&mut receiver, &[SHORT, SHORT, hello, hello, SHORT], &mut stats);
+            batch(&mut receiver, &[initiate, hello, accept, accept, SHORT], &mut stats);
+            let expected: [&[u8]; 5] = [&[SHORT, SHORT], &[SHORT], &[initiate], &[accept, accept], &[SHORT]];
+            assert_eq!(kinds(&receiver.staged), expected);
+            let expected: [&[u8]; 2] = [&[hello, hello], &[hello]];
+            assert_eq!(kinds(&receiver.negotiation), expected);
+            // Time is looked at behind each that may take long.
+            let mut left = Vec::new();
+            while !receiver.staged.is_empty() {
+                receiver.feed(&shared, 10_000);
+                left.push(receiver.staged.len());
+            }
+            assert_eq!(left, [2, 2, 1, 0]);
+            receiver.negotiation.clear();
+            // And each counts.
+            batch(&mut receiver, &[initiate; 60], &mut stats);
+            let left: Vec<usize> = [&receiver.staged, &receiver.negotiation]
+                .map(kinds)
+                .iter()
+                .flatten()
+                .map(Vec::len)
+                .collect();
+            assert_eq!(left, [MAX_INITIATES - 1, 61 - MAX_INITIATES]);
+            let mut rounds = 0;
+            while !receiver.negotiation.is_empty() {
+                receiver.negotiate(&shared);
+                rounds += 1;
+            }
+            assert_eq!(rounds, 61 - MAX_INITIATES);
+        }
+    }
+
     // spec: NEG-39
     #[tokio::test]
     async fn what_begins_a_channel_is_taken_in_before_what_follows_on_it() {
         let (mut receiver, mut stats) = (Receiver::new(), SocketStats::default());
-        let meta = RecvMeta::default();
         let short = 0x40;
         for kind in [
             Kind::Hello as u8,
@@ -684,22 +649,19 @@ mod tests {
             Kind::Accept as u8,
             short,
         ] {
-            receiver.put(Staged::new(&meta, [kind; 50][..].into(), Origin::Slab), &mut stats);
+            receiver.put(alone(kind), &mut stats);
         }
         let kinds: Vec<u8> = receiver.staged.iter().map(|staged| staged.data[0]).collect();
         assert_eq!(kinds, [Kind::Initiate as u8, short, Kind::Accept as u8, short]);
         assert_eq!(receiver.negotiation.len(), 1);
         // Not many strangers at once.
         for _ in 0..100 {
-            receiver.put(
-                Staged::new(&meta, [Kind::Initiate as u8; 50][..].into(), Origin::Slab),
-                &mut stats,
-            );
+            receiver.put(alone(Kind::Initiate as u8), &mut stats);
         }
-        assert_eq!(receiver.staged.len(), 3 + usize::from(MAX_INITIATES));
+        assert_eq!(receiver.staged.len(), 3 + MAX_INITIATES);
         // What others have read comes whatever waits.
         for _ in 0..2 * MAX_WAITING {
-            receiver.put(Staged::new(&meta, [short; 50][..].into(), Origin::Slab), &mut stats);
+            receiver.put(alone(short), &mut stats);
         }
         assert_eq!(receiver.staged.len(), MAX_WAITING);
         assert!(stats.receive_dropped > 0);
