@@ -20,6 +20,7 @@ use std::io::{self, IoSliceMut};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use quinn_udp::{BATCH_SIZE, RecvMeta};
@@ -84,6 +85,26 @@ pub(crate) struct Receiver {
     questions: Option<Arc<Questions>>,
     /// Place among several shards.
     member: Option<Member>,
+}
+
+/// Time that answers of a negotiation have taken, without what came between them: what only seems to be an answer ends
+/// no round of others.
+#[derive(Default)]
+struct Answering(Duration);
+
+impl Answering {
+    /// Gives something to the core, which may compute an answer if it `is_costly`. Returns whether the round is over
+    /// then.
+    fn feed(&mut self, rounds: &Rounds, is_costly: bool, now: impl Fn() -> Instant, feed: impl FnOnce()) -> bool {
+        if !is_costly {
+            feed();
+            return false;
+        }
+        let begun = now();
+        feed();
+        self.0 += now().since(begun);
+        rounds.is_over(self.0, true)
+    }
 }
 
 impl Receiver {
@@ -413,7 +434,7 @@ impl Receiver {
         if self.staged.is_empty() {
             return 0;
         }
-        let (mut fed, mut is_over) = (0, false);
+        let (mut fed, mut is_over, mut answering) = (0, false, Answering::default());
         shared.drive(|inner, now| {
             while fed < limit
                 && let Some(mut batch) = self.staged.pop_front()
@@ -428,8 +449,9 @@ impl Receiver {
                     self.staged.push_front(rest);
                 }
                 fed += batch.data.len();
-                batch.feed(inner, now, &mut self.memory.buffers);
-                is_over = is_costly && self.rounds.is_over(shared.clock().now().since(now), true);
+                let (clock, buffers) = (shared.clock(), &mut self.memory.buffers);
+                let feed = || batch.feed(inner, now, buffers);
+                is_over = answering.feed(&self.rounds, is_costly, || clock.now(), feed);
                 if is_over {
                     return;
                 }
@@ -442,7 +464,7 @@ impl Receiver {
     /// Step 4. Others get the lock between its parts.
     fn negotiate(&mut self, shared: &Shared) {
         let begun = shared.clock().now();
-        let mut is_over = false;
+        let (mut is_over, mut answering) = (false, Answering::default());
         while !is_over && !self.negotiation.is_empty() {
             shared.drive(|inner, now| {
                 for _ in 0..NEGOTIATION_STEP {
@@ -453,8 +475,10 @@ impl Receiver {
                         self.negotiation.push_front(rest);
                     }
                     let is_costly = batch.class().is_costly();
-                    batch.feed(inner, now, &mut self.memory.buffers);
-                    is_over = self.rounds.is_over(shared.clock().now().since(begun), is_costly);
+                    let (clock, buffers) = (shared.clock(), &mut self.memory.buffers);
+                    let feed = || batch.feed(inner, now, buffers);
+                    is_over = answering.feed(&self.rounds, is_costly, || clock.now(), feed)
+                        || self.rounds.is_over(clock.now().since(begun), false);
                     if is_over {
                         return;
                     }
@@ -577,6 +601,23 @@ mod tests {
             left.push(receiver.negotiation.len());
         }
         assert_eq!(left, [4, 1, 0]);
+    }
+
+    #[test]
+    fn a_round_ends_by_what_answers_take_and_not_by_what_comes_between_them() {
+        let clock = Cell::new(0);
+        let rounds = Rounds::new().on_one_thread(true);
+        let mut answering = Answering::default();
+        let mut takes = |is_costly, micros: u64| {
+            let now = || Instant::from_nanos(clock.get() * 1000);
+            answering.feed(&rounds, is_costly, now, || clock.set(clock.get() + micros))
+        };
+        // Much of others, and what only seems to be an answer.
+        assert!(!takes(false, 10_000_000));
+        for _ in 0..20 {
+            assert!(!takes(true, 1) && !takes(false, 400));
+        }
+        assert!(takes(true, 40));
     }
 
     // Threat 2.
