@@ -233,5 +233,13 @@ mod tests {
         assert!(tickets.iter().all(|old| slots.get_mut(*old).is_none()));
         assert_eq!(slots.get_mut(again), Some(&mut 7));
         assert_eq!(slots.get_mut(Ticket::default()), None);
+        // No slot of those that are gone is taken for an empty one.
+        slots.remove(&mut list, again);
+        let tickets: Vec<Ticket> = (0..20_000).map(|n| slots.push(&mut list, 0, n)).collect();
+        assert!(
+            (0..)
+                .zip(&tickets)
+                .all(|(n, ticket)| slots.get_mut(*ticket) == Some(&mut { n }))
+        );
     }
 }

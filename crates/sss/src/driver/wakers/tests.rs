@@ -187,6 +187,49 @@ fn peers_for_whom_nobody_waits_are_forgotten_and_not_looked_for_each_time() {
 }
 
 #[test]
+fn whoever_waits_for_anything_of_a_peer_is_not_forgotten_when_others_come() {
+    let (streams, ..) = names(6 * KEPT_TREES);
+    let (waited, others) = streams.split_at(KEPT_TREES);
+    let mut waiters = Waiters::default();
+    let (mut closed, mut links) = (Vec::new(), Vec::new());
+    for (kind, stream) in (0..4).cycle().zip(waited) {
+        let (peer, task) = (stream.peer(), Waiter::Task(Waker::noop().clone()));
+        match kind {
+            0 => {
+                waiters.add(Key::Connected(peer), task);
+            }
+            1 => {
+                waiters.add(Key::Stream(*stream, Interest::Accept), task);
+            }
+            2 => {
+                let (to, told) = oneshot::channel();
+                waiters.add(Key::Closed(peer), Waiter::Closed(to));
+                closed.push(told);
+            }
+            _ => links.push((peer, waiters.watch_link(peer, LinkStatus::Up))),
+        }
+    }
+    for stream in others {
+        waiters.wait(*stream, Side::Read, Waker::noop());
+        waiters.unwait(*stream, Side::Read);
+    }
+    assert!(waiters.lists.trees.len() < others.len(), "some were forgotten");
+    for (peer, _) in &links {
+        assert!(waiters.unwatch_link(*peer).is_none(), "somebody follows it");
+    }
+    let (mut notices, eid) = (Notices::default(), Identity::generate().eid());
+    for stream in waited {
+        waiters.on_event(Event::Disconnected(stream.peer(), eid, REASON), &mut notices);
+    }
+    assert_eq!(notices.wakers.len(), waited.len() / 2);
+    notices.deliver();
+    assert!(closed.into_iter().all(|mut told| told.try_recv() == Ok(REASON)));
+    let is_down = |link: &watch::Receiver<LinkStatus>| matches!(*link.borrow(), LinkStatus::Down(_));
+    assert!(links.iter().all(|(_, link)| is_down(link)));
+    assert_eq!(waiters.count(), 0);
+}
+
+#[test]
 fn the_latest_waker_counts() {
     let (streams, listener, _) = names(1);
     let mut waiters = Waiters::default();
@@ -329,5 +372,139 @@ fn a_peer_that_is_reached_again_wakes_those_who_wait_for_a_channel() {
         waiters.on_event(event, &mut notices);
         notices.deliver();
         assert_eq!(bell.rung(), 1);
+    }
+}
+
+/// Streams of some peers, some of each.
+fn streams_of_peers() -> Vec<StreamId> {
+    let mut core = sss_proto::Host::new(sss_proto::Config::default(), Identity::generate().key(), [7; 32]);
+    let nowhere = [Route::udp("127.0.0.1:9".parse().unwrap())];
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let eid = Identity::generate().eid();
+        let top = core.connect(Instant::default(), eid, ("a", "1"), &nowhere).unwrap();
+        streams.push(top);
+        streams.extend([0; 2].map(|_| core.stream(top).open_substream().unwrap()));
+    }
+    streams
+}
+
+/// One who waits, as a plain list knows him.
+struct Waits {
+    key: Key,
+    ticket: Ticket,
+    waker: Waker,
+}
+
+/// All who wait, in the order in which they came.
+#[derive(Default)]
+struct Model(Vec<Waits>);
+
+impl Model {
+    /// Those who wait for one of these, one after the other.
+    fn take(&mut self, keys: &[Key]) -> Vec<Waker> {
+        let mut taken = Vec::new();
+        for key in keys {
+            taken.extend(
+                self.0
+                    .extract_if(.., |waits| waits.key == *key)
+                    .map(|waits| waits.waker),
+            );
+        }
+        taken
+    }
+}
+
+/// Takes everybody out who is to be woken, and compares them with those of the model.
+#[track_caller]
+fn compare(notices: &mut Notices, expected: &[Waker]) {
+    assert_eq!(notices.wakers.len(), expected.len());
+    let woken = notices.wakers.drain(..);
+    assert!(woken.zip(expected).all(|(woken, expected)| woken.will_wake(expected)));
+}
+
+#[test]
+fn those_who_wait_are_the_same_as_in_a_plain_list() {
+    let streams = streams_of_peers();
+    let (_, listener, _) = names(1);
+    let everything: Vec<Key> = streams.iter().flat_map(|stream| keys(*stream, listener)).collect();
+    for seed in 0..40 {
+        let mut draws = 2 * seed + 1_u64;
+        let mut draw = |below: usize| {
+            draws = draws.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (draws >> 33) as usize % below
+        };
+        // Many wait for little, or few for much.
+        let kinds = [1, 3, everything.len()][draw(3)];
+        let wanted: Vec<Key> = (0..kinds).map(|_| everything[draw(everything.len())]).collect();
+        let (mut waiters, mut notices, mut model) = (Waiters::default(), Notices::default(), Model::default());
+        let mut gone = vec![Ticket::default()];
+        for _ in 0..600 {
+            let (key, stream) = (wanted[draw(kinds)], streams[draw(streams.len())]);
+            let of_stream = || Interest::ALL.map(|interest| Key::Stream(stream, interest));
+            match draw(20) {
+                0..11 => {
+                    let waker = bell().1;
+                    let mut ticket = gone[draw(gone.len())];
+                    waiters.enter(&mut ticket, key, &waker);
+                    model.0.push(Waits { key, ticket, waker });
+                }
+                11 => assert!(waiters.leave(gone[draw(gone.len())]).is_none()),
+                12..16 if !model.0.is_empty() => {
+                    let waits = model.0.remove(draw(model.0.len()));
+                    let left = waiters.leave(waits.ticket);
+                    assert!(matches!(left, Some(Waiter::Task(waker)) if waker.will_wake(&waits.waker)));
+                    gone.push(waits.ticket);
+                }
+                16 => {
+                    let interest = Interest::ALL[draw(Interest::ALL.len())];
+                    if !matches!(interest, Interest::Read | Interest::Write) {
+                        waiters.on_event(Event::Ready(stream, interest), &mut notices);
+                        compare(&mut notices, &model.take(&[Key::Stream(stream, interest)]));
+                    }
+                }
+                17 => {
+                    waiters.forget(stream, &mut notices);
+                    let released = [Key::Released(stream)];
+                    let expected: Vec<Key> = released.into_iter().chain(of_stream()).collect();
+                    compare(&mut notices, &model.take(&expected));
+                }
+                18 => {
+                    waiters.wake_acceptors(listener, &mut notices);
+                    compare(&mut notices, &model.take(&[Key::Acceptable(listener)]));
+                }
+                19 if draw(4) == 0 => {
+                    let (peer, eid) = (stream.peer(), Identity::generate().eid());
+                    waiters.on_event(Event::Disconnected(peer, eid, REASON), &mut notices);
+                    let is_of_peer = |waits: &mut Waits| match waits.key {
+                        Key::Stream(stream, _) => stream.peer() == peer,
+                        Key::Connected(of) => of == peer,
+                        // Those who wait for the end are told of it, and no task is among them.
+                        _ => false,
+                    };
+                    let closed = model.take(&[Key::Closed(peer)]);
+                    let expected: Vec<Waits> = model.0.extract_if(.., is_of_peer).collect();
+                    assert_eq!(notices.wakers.len(), expected.len());
+                    for waker in notices.wakers.drain(..) {
+                        assert!(expected.iter().any(|waits| waits.waker.will_wake(&waker)));
+                    }
+                    drop(closed);
+                }
+                _ => {}
+            }
+            assert_eq!(waiters.count(), model.0.len(), "seed {seed}");
+            assert!(
+                model
+                    .0
+                    .iter()
+                    .all(|waits| waiters.slots.key(waits.ticket) == Some(waits.key))
+            );
+        }
+        for waits in model.0.drain(..) {
+            assert!(waiters.leave(waits.ticket).is_some());
+        }
+        let lists = &waiters.lists;
+        assert!(lists.released.is_empty() && lists.probes.is_empty() && lists.listeners.is_empty());
+        assert!(lists.trees.values().all(|tree| tree.is_empty()) && lists.stopped.is_empty());
     }
 }
