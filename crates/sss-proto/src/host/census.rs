@@ -372,6 +372,11 @@ mod tests {
             assert_eq!((found, queue.len as usize), (of_network.clone(), of_network.len()));
             let all: Vec<u32> = census.all.slots(&census.members, Of::All).collect();
             assert_eq!(all, slots(&|_| true));
+            let lens = [0, 1, 2].map(|address| slots(&|tree| tree.2 == address).len());
+            let ranked = (0..).zip(lens).filter(|(_, len)| *len > 0);
+            let ranked: BTreeSet<(u32, Network)> = ranked.map(|(n, len)| (len as u32, from(n))).collect();
+            assert_eq!(census.ranked, ranked);
+            assert_eq!(census.budgets.len(), ranked.len());
         }
     }
 }

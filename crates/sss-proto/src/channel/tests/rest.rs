@@ -106,6 +106,25 @@ fn a_channel_that_is_used_now_and_then_is_kept_ready_and_rests_when_it_is_not_us
 }
 
 #[test]
+fn a_channel_that_was_used_often_and_is_used_seldom_rests_as_soon_as_ever() {
+    let (mut a, mut b) = warm_pair();
+    let (mut now, mut rested_after) = (10, 0);
+    for pause in [300; 10].into_iter().chain([4000; 4]) {
+        let packet = a.data(at(now), 10);
+        b.take(at(now), &packet, a.address).unwrap();
+        settle(at(now + 30), &mut a, &mut b);
+        let mut moments = now + 31..now + pause;
+        let rested = moments.find(|ms| {
+            b.tick(at(*ms));
+            rests(&b.channel)
+        });
+        rested_after = rested.map_or(0, |ms| ms - now);
+        now += pause;
+    }
+    assert_eq!(rested_after, 30 + REST);
+}
+
+#[test]
 fn a_channel_in_use_does_not_rest() {
     let (mut a, mut b) = warm_pair();
     for ms in (10..2000).step_by(70) {
