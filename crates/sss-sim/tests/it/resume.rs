@@ -65,8 +65,10 @@ fn a_path_that_has_become_wider_is_used_soon() {
     for control in Congestion::ALL {
         let [before, now] = both(WIDE, wider, control);
         assert_eq!(now.state, ResumeState::Resumed);
+        // It overflows a queue that one begun as any does not; 1.4 s are 90 % of three times the rate all the same.
+        let reached = now.reached.unwrap();
         assert!(
-            now.reached.unwrap() <= before.reached.unwrap(),
+            reached <= ms(1400) && reached <= before.reached.unwrap() + ms(50),
             "{control}: {now:?}, before {before:?}"
         );
     }

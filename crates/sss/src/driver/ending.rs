@@ -19,7 +19,7 @@ impl End {
     }
 }
 
-/// Runs a part of the driver. `None` if it has panicked, of which the panic hook has told already.
+/// Runs a part of the driver. The error is what it has panicked with, of which the panic hook has told already.
 pub(super) fn caught<R>(part: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
     catch_unwind(AssertUnwindSafe(part))
 }
