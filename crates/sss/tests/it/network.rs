@@ -55,6 +55,18 @@ fn changes_of_addresses_are_noticed_once_and_other_changes_not_at_all() {
     }
 }
 
+/// Number of looks that a host takes at most in some time without peace: ever later ones, then one at the end of the
+/// burst, and again from the start. It is 9 for a second.
+fn most_looks(time: Duration) -> u64 {
+    const BURST: [u64; 9] = [10, 20, 40, 80, 160, 200, 200, 200, 200];
+    let (end, mut at) = (u64::try_from(time.as_millis()).unwrap(), 0);
+    let looks = BURST.iter().cycle().take_while(|wait| {
+        at += **wait;
+        at <= end
+    });
+    looks.count() as u64 + end / BURST.iter().sum::<u64>() + 1
+}
+
 // spec: MIG-13
 #[test]
 fn a_host_with_a_way_out_hears_of_changes_that_go_on_before_they_end() {
@@ -65,13 +77,15 @@ fn a_host_with_a_way_out_hears_of_changes_that_go_on_before_they_end() {
         block_on(async {
             let host = builder().bind("0.0.0.0:0").build().await.unwrap();
             still(&host, 0).await;
-            // There is no peace for a second.
+            // There is no peace for a second, or longer where the machine is slow.
+            let begun = Instant::now();
             for n in 1..=20 {
                 namespace.ip(&format!("addr add 10.8.{n}.1/24 dev one"));
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             let noticed = host.socket_stats().network_changes;
-            assert!((2..=9).contains(&noticed), "{noticed}");
+            let most = most_looks(begun.elapsed());
+            assert!((2..=most).contains(&noticed), "{noticed}, of {most}");
             host.close().await.unwrap();
         });
     });
