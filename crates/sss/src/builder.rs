@@ -598,20 +598,6 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_address_of_many_hosts_is_not_bound() {
-        for text in [
-            "255.255.255.255:0",
-            "224.0.0.251:0",
-            "[ff02::1]:0",
-            "[::ffff:239.1.2.3]:5",
-        ] {
-            let built = HostBuilder::new().bind(text).build().await;
-            let of_many = matches!(built, Err(BuildError::OfMany { address }) if address.to_string() == text);
-            assert!(of_many, "{text}");
-        }
-    }
-
-    #[tokio::test]
     async fn settings_that_peers_would_refuse_are_refused_here() {
         let window = WindowConfig::default().with(|w| w.root = 1000);
         let built = HostBuilder::new().bind("127.0.0.1:0").window(window).build().await;

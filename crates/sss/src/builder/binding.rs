@@ -46,4 +46,18 @@ mod tests {
         }
         assert!(parse(" [::1]:7 ").is_ok());
     }
+
+    #[test]
+    fn an_address_of_many_hosts_is_not_bound() {
+        for text in [
+            "255.255.255.255:0",
+            "224.0.0.251:0",
+            "[ff02::1]:0",
+            "[::ffff:239.1.2.3]:5",
+        ] {
+            let parsed = parse(text);
+            let of_many = matches!(parsed, Err(BuildError::OfMany { address }) if address.to_string() == text);
+            assert!(of_many, "{text}");
+        }
+    }
 }
