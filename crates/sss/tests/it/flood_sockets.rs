@@ -1,7 +1,7 @@
 //! The second socket of a host that is flooded with HELLOs, and its thread: when they are there, and when not.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,16 +13,28 @@ use crate::common::{builder, within};
 use crate::floods::{Flood, Flooder, RATE, Transfer, Way, block_on, newcomer};
 use crate::namespace::{self, in_namespace};
 
-/// Sockets of this process that are bound to a port, in the network of this thread. Others may have the same port at
-/// other addresses; and while sockets come and go, the system's table may have one twice, or not at all.
-fn sockets(port: u16) -> usize {
+/// An address as the system's tables of sockets write it.
+fn in_tables(address: SocketAddr) -> String {
+    let octets = match address.ip() {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let words = octets.as_chunks().0.iter().map(|&word| u32::from_ne_bytes(word));
+    let words: String = words.map(|word| format!("{word:08X}")).collect();
+    format!("{words}:{:04X}", address.port())
+}
+
+/// Sockets of this process that are bound to an address, in the network of this thread. Others may have the same port
+/// at other addresses, a flood's own among them; and while sockets come and go, the system's table may have one twice,
+/// or not at all.
+fn sockets(address: SocketAddr) -> usize {
     let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
     let ours: HashSet<_> = open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).collect();
-    let wanted = format!(":{port:04X}");
+    let wanted = in_tables(address);
     let inode = |line: &str| {
         let fields: Vec<_> = line.split_whitespace().collect();
         let inode = PathBuf::from(format!("socket:[{}]", fields.get(9)?));
-        (fields.get(1)?.ends_with(&wanted) && ours.contains(&inode)).then_some(inode)
+        (*fields.get(1)? == wanted && ours.contains(&inode)).then_some(inode)
     };
     let tables = ["udp", "udp6"].map(|name| {
         let table = std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
@@ -50,8 +62,19 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 
 /// Waits until a host has so many sockets, and threads that greet. A thread has its name, and is gone from the list of
 /// the system, a moment later than its sockets.
-async fn until_there_are(what: (usize, usize), port: u16) {
-    until("sockets and threads", || (sockets(port), threads(port)) == what).await;
+async fn until_there_are(what: (usize, usize), address: SocketAddr) {
+    let begun = Instant::now();
+    loop {
+        let there_are = (sockets(address), threads(address.port()));
+        if there_are == what {
+            return;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "sockets and threads: {there_are:?}, not {what:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Floods a host until it has a second socket.
@@ -67,13 +90,13 @@ async fn flooded(host: &Host, flood: Flood, times: u64) -> Flooder {
 fn threat_02_a_flood_is_given_a_socket_and_a_thread_that_go_when_it_is_over() {
     block_on(within(300, async {
         let transfer = Transfer::start(Way::In, None).await;
-        let (host, port) = (&transfer.server, transfer.server.local_addr().port());
+        let (host, address) = (&transfer.server, transfer.server.local_addr());
         newcomer(host, 200).await.unwrap();
-        until_there_are((1, 0), port).await;
+        until_there_are((1, 0), address).await;
         assert_eq!(host.socket_stats().greeters, 0);
 
         let flooder = flooded(host, Flood::Proven(2), 1).await;
-        until_there_are((2, 1), port).await;
+        until_there_are((2, 1), address).await;
         assert!(
             Host::builder().bind(host.local_addr()).build().await.is_err(),
             "nobody else can have the port"
@@ -100,7 +123,7 @@ fn threat_02_a_flood_is_given_a_socket_and_a_thread_that_go_when_it_is_over() {
         .await;
         drop(flooder);
 
-        until_there_are((1, 0), port).await;
+        until_there_are((1, 0), address).await;
         // It is as before: a moment after the thread is gone, nobody else gets the port, and what the thread has
         // counted is no new flood.
         until("the first socket is not shared", || {
@@ -113,7 +136,7 @@ fn threat_02_a_flood_is_given_a_socket_and_a_thread_that_go_when_it_is_over() {
             newcomer(host, network).await.unwrap();
             tokio::time::sleep(Duration::from_millis(110)).await;
         }
-        until_there_are((1, 0), port).await;
+        until_there_are((1, 0), address).await;
         assert_eq!(host.socket_stats().greeters, 1);
         drop(flooded(host, Flood::Spoofed(20), 2).await);
     }));
@@ -125,11 +148,11 @@ fn answers_of_the_thread_leave_from_the_address_that_was_asked() {
     block_on(within(100, async {
         for bound in ["0.0.0.0:0", "[::]:0"] {
             let host = builder().bind(bound).build().await.unwrap();
-            let port = host.local_addr().port();
-            let asked = SocketAddr::from(([127, 0, 0, 2], port));
+            let address = host.local_addr();
+            let asked = SocketAddr::from(([127, 0, 0, 2], address.port()));
             let _flooder = Flooder::start(Flood::Spoofed(20), asked, RATE);
             until("the second socket", || host.socket_stats().greeters == 1).await;
-            until_there_are((2, 1), port).await;
+            until_there_are((2, 1), address).await;
             let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
             let hello = long::hello(1, &[3; 8], &[0; 16], &[9; long::HELLO_SIZE - 29]);
             let mut answer = [0; 2000];
@@ -152,9 +175,9 @@ fn threat_02_a_host_that_ends_in_a_flood_leaves_no_thread_and_no_socket() {
     for is_closed in [false, true] {
         block_on(within(100, async {
             let host = builder().build().await.unwrap();
-            let port = host.local_addr().port();
+            let address = host.local_addr();
             let _flooder = flooded(&host, Flood::Spoofed(20), 1).await;
-            until_there_are((2, 1), port).await;
+            until_there_are((2, 1), address).await;
             match is_closed {
                 true => host.close().await.unwrap(),
                 false => {
@@ -163,8 +186,8 @@ fn threat_02_a_host_that_ends_in_a_flood_leaves_no_thread_and_no_socket() {
                     stopped.await;
                 }
             }
-            assert_eq!(sockets(port), 0, "at once");
-            until_there_are((0, 0), port).await;
+            assert_eq!(sockets(address), 0, "at once");
+            until_there_are((0, 0), address).await;
         }));
     }
 }
@@ -178,16 +201,16 @@ fn threat_02_the_second_socket_follows_the_first_to_another_address() {
         namespace::block_on(within(100, async {
             let host = builder().bind("10.7.0.1:5544").build().await.unwrap();
             let flooder = flooded(&host, Flood::Spoofed(20), 1).await;
-            assert_eq!(sockets(5544), 2);
+            assert_eq!(sockets(host.local_addr()), 2);
             namespace.ip("addr del 10.7.0.1/24 dev one");
             namespace.ip("addr add 10.7.0.77/24 dev one");
             until("rebound", || host.socket_stats().rebinds == 1).await;
             drop(flooder);
             assert_eq!(host.local_addr(), "0.0.0.0:5544".parse().unwrap());
-            until_there_are((1, 0), 5544).await;
+            until_there_are((1, 0), host.local_addr()).await;
             let _flooder = Flooder::start(Flood::Spoofed(20), "10.7.0.77:5544".parse().unwrap(), RATE);
             until("the second socket", || host.socket_stats().greeters == 2).await;
-            until_there_are((2, 1), 5544).await;
+            until_there_are((2, 1), host.local_addr()).await;
             host.close().await.unwrap();
         }));
     });
