@@ -97,7 +97,7 @@ const MODULES: &[(&str, Layers)] = &[
                 "streams::life::listen",
                 "streams::life::state",
                 "streams::messages::deadlines",
-                "streams::messages::mailbox",
+                "streams::messages::line",
                 "streams::messages::options",
                 "streams::tree::ends",
                 "streams::tree::index",
@@ -108,6 +108,7 @@ const MODULES: &[(&str, Layers)] = &[
             &[
                 "streams::flow::backing",
                 "streams::flow::lending",
+                "streams::messages::mailbox",
                 "streams::schedule::rings",
             ],
             &["streams::flow::account", "streams::tree::extras"],

@@ -94,12 +94,13 @@ impl Outcome {
     }
 }
 
-/// Datagrams for a port that the system dropped: its last column of /proc/net/udp.
+/// Datagrams for a port of 127.0.0.1 that the system dropped: its last column of /proc/net/udp. Who attacks may have
+/// the same port at another address.
 fn unread_of(port: &str) -> u64 {
-    let port = format!(":{:04X}", port.parse::<u16>().unwrap());
+    let address = format!("0100007F:{:04X}", port.parse::<u16>().unwrap());
     let table = fs::read_to_string("/proc/net/udp").unwrap();
     let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
-    let its = rows.filter(|row| row.get(1).is_some_and(|local| local.ends_with(&port)));
+    let its = rows.filter(|row| row.get(1).is_some_and(|local| *local == address));
     its.filter_map(|row| row.last()?.parse::<u64>().ok()).sum()
 }
 

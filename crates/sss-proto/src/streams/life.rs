@@ -2,6 +2,7 @@
 //! of nodes.
 //!
 //! - [`state`]: the states of both directions; [`cause`]: why one ended early, and what is said of that;
+//! - [`subtree`]: resets of all below a stream;
 //! - [`listen`] and [`backlog`]: children of the peer that wait to be accepted, and whether they may;
 //! - [`walks`]: through subtrees that were reset; [`losses`]: what was not delivered of streams that nobody held.
 //!
@@ -13,6 +14,7 @@ pub(super) mod cause;
 pub(super) mod listen;
 pub(super) mod losses;
 pub(super) mod state;
+mod subtree;
 pub(super) mod walks;
 
 use std::collections::VecDeque;
@@ -32,7 +34,7 @@ use super::frames::outbox::Outbox;
 use super::messages::ledger::Ledger;
 use super::schedule::Scheduler;
 use super::tree::Tree;
-use super::tree::ends::{Cause, Direction, Ending, TreeReset};
+use super::tree::ends::{Cause, Direction, Ending};
 use super::tree::index::{NONE, ROOT};
 use super::tree::node::{Flags, Node, Opener};
 use crate::config::StreamsConfig;
@@ -307,7 +309,7 @@ impl Life {
         self.pool.take_back_send(&mut self.tree[index].send);
         self.notify(index, Interest::Sent);
         self.notify(index, Interest::Acknowledged);
-        self.settle(index, DatagramFate::Cancelled);
+        self.settle_all(index, DatagramFate::Cancelled);
         if self.failed.is_none() {
             self.put(index, Item::Reset);
             self.touch(index);
@@ -396,6 +398,15 @@ impl Life {
         self.tree[index].is_datagram() && self.ledger.settle(&mut self.tree.table, &mut self.events, index, fate)
     }
 
+    /// The same of a datagram and of those in line behind it (STR-81).
+    fn settle_all(&mut self, index: u32, fate: DatagramFate) {
+        if self.tree[index].is_datagram() {
+            self.settle(index, fate);
+            let (table, pool) = (&mut self.tree.table, &mut self.pool);
+            self.ledger.settle_line((table, pool), &mut self.events, index, fate);
+        }
+    }
+
     /// Nobody will take the datagrams that have arrived on a stream.
     fn discard_arrived(&mut self, index: u32) {
         while self.take_arrived(index).is_some() {}
@@ -414,98 +425,6 @@ impl Life {
         self.ledger.free_grant(&mut self.flow, debt.granted);
         self.consume_datagram(debt.lender, debt.charge);
         Some(bytes)
-    }
-}
-
-/// Resets of subtrees (STR-43, STR-44).
-impl Life {
-    /// Resets a stream and all streams below it, in both directions.
-    pub(super) fn reset_tree(&mut self, top: u32, ending: Ending, by_peer: bool) {
-        let node = &mut self.tree[top];
-        if node.has(Flags::TREE_RESET) || node.extras.as_ref().is_some_and(|e| e.ends.tree.is_some()) {
-            return;
-        }
-        node.extras_mut().ends.tree = Some(TreeReset { ending, by_peer });
-        if !by_peer && node.has(Flags::ANNOUNCED) {
-            self.put(top, Item::Reset);
-        }
-        self.walks.begin(self.tree.key(top));
-        self.walk();
-    }
-
-    /// Returns whether [`Self::walk`] has something to do.
-    pub(super) fn has_work(&self) -> bool {
-        !self.walks.is_idle()
-    }
-
-    /// Goes on with the walks, for a short time.
-    pub(super) fn walk(&mut self) {
-        for _ in 0..STEP {
-            let Some(at) = self.walks.next(&self.tree.table) else {
-                return;
-            };
-            if !self.tree[at].has(Flags::TREE_RESET) {
-                self.end_in_tree(at);
-                self.retire(at);
-            }
-        }
-    }
-
-    /// Ends both directions of a stream whose subtree, or that of a stream above, was reset.
-    fn end_in_tree(&mut self, index: u32) {
-        let by_peer = cause::tree_reset(&self.tree.table, index).is_some_and(|tree| tree.by_peer);
-        let node = &mut self.tree[index];
-        node.set(Flags::TREE_RESET);
-        // Of what was let go of, and was not told yet, the peer is told this.
-        for (direction, item) in [(Direction::Sending, Item::Reset), (Direction::Receiving, Item::Stop)] {
-            if node.cause(direction) == Cause::Released && node.is_due(item) {
-                node.set_cause(direction, Cause::Tree);
-            }
-        }
-        // STR-47
-        self.give_up_watch(index);
-        self.outbox
-            .close(&mut self.tree.table, index, Item::Await, Delivery::Idle);
-        backlog::take(&mut self.tree.table, index);
-        if self.end_sending(index, Cause::Tree, None) && by_peer {
-            losses::note_stopped(&mut self.tree.table, index);
-        }
-        self.end_receiving_in_tree(index, by_peer);
-        self.discard_arrived(index);
-        self.ledger.give_up_grant(&mut self.flow, index);
-        if !self.tree[index].has(Flags::ANNOUNCED) {
-            self.forget_unannounced(index);
-        }
-        self.events.notify_all(&mut self.tree.table, index);
-    }
-
-    /// A peer that has reset the subtree need not be told.
-    fn end_receiving_in_tree(&mut self, index: u32, by_peer: bool) {
-        let node = &self.tree[index];
-        // Of a datagram of this host the peer says what became of it.
-        let is_own_datagram = node.is_datagram() && node.place.opener == Opener::Own;
-        if node.status.recv == RecvState::Reset || is_own_datagram {
-            return;
-        }
-        if self.end_receiving(index, Cause::Tree, None) && by_peer {
-            self.tree[index].set_delivery(Item::Stop, Delivery::Idle);
-        }
-    }
-
-    /// Nobody will ever hear of a stream that was not announced.
-    fn forget_unannounced(&mut self, index: u32) {
-        self.scheduler.deactivate(&mut self.tree.table, index);
-        let node = &mut self.tree[index];
-        for item in [Item::Reset, Item::Stop, Item::Init] {
-            node.set_delivery(item, Delivery::Idle);
-        }
-        node.clear(Flags::WAITING);
-        node.advance_send(SendInput::ResetAcked);
-        node.advance_recv(RecvInput::Size);
-        // STR-71: its application may hold it for long.
-        let parent = node.place.parent;
-        self.tree.table.note_known(parent);
-        self.answer_await(parent);
     }
 }
 
@@ -591,7 +510,7 @@ impl Life {
                 continue;
             }
             self.events.notify_all(&mut self.tree.table, index);
-            self.settle(index, DatagramFate::ChannelLost);
+            self.settle_all(index, DatagramFate::ChannelLost);
             self.pool.take_back_send(&mut self.tree[index].send);
             self.scheduler.deactivate(&mut self.tree.table, index);
             self.retire(index);

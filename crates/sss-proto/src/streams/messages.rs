@@ -2,6 +2,7 @@
 //!
 //! - [`outgoing`]: what the application sends is a node of the tree, a child of its stream, until it has gone out
 //!   without state or is settled as a stream;
+//! - [`line`]: plain ones wait in line behind one that is a node;
 //! - [`incoming`]: what arrives, in either form, waits in the [`mailbox`] of its stream;
 //! - [`ledger`]: what is known of all of them; [`books`]: its entries; [`limits`]: what bounds them; [`options`]: what
 //!   can be asked for, and is counted; [`deadlines`]: when those that were not delivered are given up.
@@ -14,6 +15,7 @@ mod deadlines;
 pub(super) mod incoming;
 pub(super) mod ledger;
 mod limits;
+pub(super) mod line;
 pub(super) mod mailbox;
 pub(super) mod options;
 pub(super) mod outgoing;

@@ -54,6 +54,25 @@ impl Pool {
         self.unsent -= len;
     }
 
+    /// So many bytes wait to be put into a buffer.
+    #[inline]
+    pub(crate) fn note_waiting(&mut self, len: u64) {
+        self.unsent += len;
+    }
+
+    /// So many bytes wait no more.
+    #[inline]
+    pub(crate) fn note_taken(&mut self, len: u64) {
+        self.unsent -= len;
+    }
+
+    /// Puts a message that has waited in the place of one that is over, of which this counts nothing as sent.
+    pub(crate) fn replace(&mut self, send: &mut SendHalf, message: Bytes) {
+        self.note_taken(message.len() as u64);
+        self.take_back_send(send);
+        self.append(send, |buf| buf.push_message(message));
+    }
+
     /// Takes back what was written and not sent of a direction, but for the next `keep` bytes; returns how many.
     pub(crate) fn take_back_unsent(&mut self, send: &mut SendHalf, keep: u64) -> u64 {
         let taken = send.unsent().saturating_sub(keep);

@@ -9,6 +9,7 @@ use super::deadlines::Deadlines;
 use super::mailbox::Debt;
 use super::options::DatagramStats;
 use crate::streams::tree::queue::KeyQueue;
+use crate::time::Instant;
 
 /// A datagram of this host that is a node of the tree.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Message {
     pub(super) is_settled: bool,
     /// Its deadline is so near that nothing more of it is sent.
     pub(super) is_overdue: bool,
+    /// It is given up then.
+    pub(super) deadline: Option<Instant>,
 }
 
 /// A datagram of the peer that is a node of the tree.

@@ -12,7 +12,8 @@ const SMALLEST: usize = 64;
 /// Entries that are looked at, at most, for each that is added.
 const SWEPT: usize = 2;
 
-type Entry = (Instant, StreamKey);
+/// A deadline, and the datagram that has it.
+pub(crate) type Entry = (Instant, StreamKey);
 
 /// The deadlines of datagrams. One that is no earlier than those before, as most are, costs the same however many there
 /// are; another one O(log n).
@@ -30,16 +31,16 @@ pub(crate) struct Deadlines {
 
 impl Deadlines {
     /// Adds an entry. `matters` tells which entries to keep.
-    pub(crate) fn push(&mut self, at: Instant, key: StreamKey, matters: impl Fn(StreamKey) -> bool) {
+    pub(crate) fn push(&mut self, at: Instant, key: StreamKey, matters: impl Fn(&Entry) -> bool) {
         for _ in 0..SWEPT {
-            if self.queue.pop_front_if(|(_, key)| !matters(*key)).is_none() {
+            if self.queue.pop_front_if(|entry| !matters(entry)).is_none() {
                 break;
             }
         }
         let len = self.queue.len() + self.heap.len();
         if len >= self.compact_at.max(SMALLEST) {
-            self.queue.retain(|(_, key)| matters(*key));
-            self.heap.retain(|Reverse((_, key))| matters(*key));
+            self.queue.retain(&matters);
+            self.heap.retain(|Reverse(entry)| matters(entry));
             self.compact_at = 2 * (self.queue.len() + self.heap.len());
         }
         if self.queue.back().is_none_or(|(last, _)| *last <= at) {
@@ -50,24 +51,24 @@ impl Deadlines {
     }
 
     /// The first deadline of those that matter.
-    pub(crate) fn first(&mut self, matters: impl Fn(StreamKey) -> bool) -> Option<Instant> {
+    pub(crate) fn first(&mut self, matters: impl Fn(&Entry) -> bool) -> Option<Instant> {
         loop {
-            let (at, key) = self.peek()?;
-            if matters(key) {
-                return Some(at);
+            let entry = self.peek()?;
+            if matters(&entry) {
+                return Some(entry.0);
             }
             self.pop();
         }
     }
 
     /// Takes an entry whose deadline is less than `ahead` away.
-    pub(crate) fn pop_due(&mut self, now: Instant, ahead: Duration) -> Option<StreamKey> {
-        let (at, key) = self.peek()?;
-        if at > now + ahead {
+    pub(crate) fn pop_due(&mut self, now: Instant, ahead: Duration) -> Option<Entry> {
+        let entry = self.peek()?;
+        if entry.0 > now + ahead {
             return None;
         }
         self.pop();
-        Some(key)
+        Some(entry)
     }
 
     /// The entry whose deadline is first.
@@ -117,13 +118,18 @@ mod tests {
         let at = Instant::from_nanos;
         let mut deadlines = Deadlines::default();
         for index in 0..1000u32 {
-            deadlines.push(at(u64::from(index * 7919 % 1000)), key(index), |k| k.index % 100 == 0);
+            deadlines.push(at(u64::from(index * 7919 % 1000)), key(index), |(_, key)| {
+                key.index % 100 == 0
+            });
         }
         let len = deadlines.queue.len() + deadlines.heap.len();
         assert!(len < 200, "{len} entries");
-        assert_eq!(deadlines.first(|k| k.index == 100), Some(at(900)));
+        assert_eq!(deadlines.first(|(_, key)| key.index == 100), Some(at(900)));
         assert_eq!(deadlines.pop_due(at(899), Duration::ZERO), None);
-        assert_eq!(deadlines.pop_due(at(899), Duration::from_nanos(1)), Some(key(100)));
+        assert_eq!(
+            deadlines.pop_due(at(899), Duration::from_nanos(1)),
+            Some((at(900), key(100)))
+        );
     }
 
     #[test]
@@ -131,7 +137,7 @@ mod tests {
         let at = Instant::from_nanos;
         let mut deadlines = Deadlines::default();
         for index in 0..1000u32 {
-            deadlines.push(at(u64::from(index)), key(index), |k| k.index + 10 > index);
+            deadlines.push(at(u64::from(index)), key(index), |(_, key)| key.index + 10 > index);
             assert!(
                 deadlines.queue.len() <= 11 && deadlines.heap.is_empty(),
                 "{deadlines:?}"
@@ -141,7 +147,7 @@ mod tests {
             deadlines.push(at(time), key(index), |_| true);
         }
         let due = std::iter::from_fn(|| deadlines.pop_due(at(1000), Duration::ZERO));
-        let due: Vec<u32> = due.map(|key| key.index).collect();
+        let due: Vec<u32> = due.map(|(_, key)| key.index).collect();
         assert_eq!(due, [990, 2001, 991, 992, 993, 994, 995, 2000, 996, 997, 998, 999]);
         assert_eq!(deadlines.first(|_| true), Some(at(2000)));
         assert_eq!(deadlines.first(|_| false), None);

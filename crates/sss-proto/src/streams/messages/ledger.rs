@@ -1,17 +1,18 @@
-//! Ledger of the datagrams of all streams of a tree: what each counts, and when that is settled.
+//! Ledger of the datagrams of all streams of a tree: what each counts, and when that is settled; [`sending`]: those of
+//! this host.
+
+mod sending;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use sss_wire::Code;
-use sss_wire::constants::{DATAGRAM_LIFETIME, MAX_MESSAGE, OPEN_COST};
+use sss_wire::constants::{MAX_MESSAGE, OPEN_COST};
 
 use super::books::{Arriving, Books, Message};
 use super::limits::{Limits, QUEUE_COST};
 use super::mailbox::{Arrived, Debt, Form};
-use super::options::{DatagramOptions, DatagramStats};
+use super::options::DatagramStats;
 use crate::channel::Outlook;
 use crate::config::WindowConfig;
 use crate::error::ProtocolError;
@@ -19,16 +20,12 @@ use crate::ids::{DatagramId, StreamKey};
 use crate::interest::Interest;
 use crate::io::DatagramFate;
 use crate::rare::Rare;
-use crate::streams::data::half::SEND_AHEAD;
 use crate::streams::data::pool::Pool;
 use crate::streams::events::Events;
 use crate::streams::flow::{Flow, openings};
 use crate::streams::tree::node::Flags;
 use crate::streams::tree::table::Table;
 use crate::time::Instant;
-
-/// The rate of loss, in parts of 65536, up to which datagrams travel without state (STR-32): 1%.
-const MAX_LOSS: u32 = 655;
 
 /// The datagrams of one peer's streams.
 #[derive(Debug)]
@@ -42,16 +39,6 @@ pub(crate) struct Ledger {
     /// True if a datagram was abandoned before anything of it was sent.
     pub(crate) missed: bool,
     next_id: u64,
-}
-
-/// Returns what a datagram of `size` bytes counts while it waits to be sent.
-fn queue_cost(size: u64) -> u64 {
-    size.saturating_add(OPEN_COST)
-}
-
-fn is_unsettled(sending: &HashMap<u32, Message, FixedState>, table: &Table, key: StreamKey) -> bool {
-    let message = table.find(key).and_then(|index| sending.get(&index));
-    message.is_some_and(|m| !m.is_settled)
 }
 
 impl Ledger {
@@ -186,171 +173,6 @@ impl Ledger {
         };
         self.free_grant(flow, debt.granted);
         (debt.lender, OPEN_COST + debt.charge)
-    }
-}
-
-/// Datagrams of this host.
-impl Ledger {
-    /// Queues a datagram on the account of its stream: if it fits, if little is queued, or if it is larger than what
-    /// can ever be and nothing else is there.
-    pub(crate) fn take_room(&mut self, table: &mut Table, parent: u32, size: u64) -> bool {
-        let cost = queue_cost(size);
-        let mailbox = table[parent].extras_mut().mailbox_mut();
-        let room_at = if cost > SEND_AHEAD { 0 } else { SEND_AHEAD / 2 };
-        let fits = mailbox.queued.saturating_add(cost) <= SEND_AHEAD || mailbox.queued <= room_at;
-        if fits {
-            mailbox.queued = mailbox.queued.saturating_add(cost);
-        } else {
-            mailbox.room_at = mailbox.room_at.max(Some(room_at));
-            table[parent].set(Flags::waits_for(Interest::SendDatagram));
-        }
-        fits
-    }
-
-    /// The name of the next datagram.
-    pub(crate) fn next_id(&mut self) -> u64 {
-        self.next_id += 1;
-        self.next_id - 1
-    }
-
-    /// A datagram is a node of the tree from now on.
-    pub(crate) fn enter(&mut self, index: u32, id: u64, size: u64, options: &DatagramOptions) {
-        let message = Message {
-            id,
-            size,
-            queued: queue_cost(size),
-            is_reliable: options.reliable,
-            is_tracked: options.tracked,
-            is_settled: false,
-            is_overdue: false,
-        };
-        self.books_mut().sending.insert(index, message);
-    }
-
-    /// STR-35
-    pub(crate) fn set_deadline(&mut self, now: Instant, table: &Table, index: u32, options: &DatagramOptions) {
-        let lifetime = (!options.reliable).then_some(DATAGRAM_LIFETIME);
-        if let Some(time) = options.deadline.or(lifetime) {
-            let Books { sending, deadlines, .. } = self.books_mut();
-            let matters = |key| is_unsettled(sending, table, key);
-            deadlines.push(now + time, table.key(index), matters);
-        }
-    }
-
-    /// Returns when the first deadline is so near that what is sent then comes too late.
-    pub(crate) fn next_timer(&mut self, table: &Table) -> Option<Instant> {
-        let Books { sending, deadlines, .. } = self.books.get_mut()?;
-        let first = deadlines.first(|key| is_unsettled(sending, table, key))?;
-        Some(first - self.limits.one_way.get())
-    }
-
-    /// Takes the next datagram whose time is over.
-    pub(crate) fn pop_overdue(&mut self, now: Instant, table: &Table) -> Option<u32> {
-        let books = self.books.get_mut()?;
-        loop {
-            let key = books.deadlines.pop_due(now, self.limits.one_way.get())?;
-            if let Some(index) = table.find(key)
-                && let Some(message) = books.sending.get_mut(&index)
-            {
-                message.is_overdue = true;
-                return Some(index);
-            }
-        }
-    }
-
-    pub(crate) fn is_overdue(&self, index: u32) -> bool {
-        self.message(index).is_some_and(|m| m.is_overdue)
-    }
-
-    /// A datagram was given up because of its deadline.
-    pub(crate) fn note_expired(&mut self, was_announced: bool) {
-        self.stats_mut().expired += 1;
-        self.missed |= !was_announced;
-    }
-
-    /// Returns whether a datagram may go without state, as far as that does not depend on its size (STR-32).
-    pub(crate) fn may_go_stateless(&self, index: u32) -> bool {
-        let is_reliable = self.message(index).is_none_or(|m| m.is_reliable);
-        !is_reliable && self.limits.loss <= MAX_LOSS
-    }
-
-    /// The size of a datagram of this host.
-    pub(crate) fn size(&self, index: u32) -> u64 {
-        self.message(index).map_or(0, |m| m.size)
-    }
-
-    /// A datagram went without state: nothing that is sent later on its stream may say that it will not come (STR-71).
-    /// Returns whether its stream counts it, and its name if its fate is asked for.
-    pub(crate) fn note_flying(&mut self, table: &mut Table, events: &mut Events, index: u32) -> (bool, Option<u64>) {
-        self.stats_mut().sent_stateless += 1;
-        let parent = table[index].place.parent;
-        let mailbox = table[parent].mailbox();
-        let is_counted = mailbox.map(|m| m.flying = m.flying.saturating_add(1)).is_some();
-        let books = self.books_mut();
-        let Some(message) = books.sending.remove(&index) else {
-            return (is_counted, None);
-        };
-        let tracked = message.is_tracked.then_some(message.id);
-        books.flying.extend(tracked);
-        give_back_room(table, events, index, message.queued);
-        (is_counted, tracked)
-    }
-
-    /// The packet with a datagram that went without state was acknowledged or lost.
-    pub(crate) fn on_flown(&mut self, events: &mut Events, id: u64, fate: DatagramFate) {
-        let books = self.books.get_mut();
-        if books.is_some_and(|books| books.flying.remove(&id)) {
-            events.settled(DatagramId(id), fate);
-        }
-    }
-
-    /// INIT of a datagram stream is sent for the first time.
-    pub(crate) fn note_announced(&mut self, table: &mut Table, events: &mut Events, index: u32) {
-        self.stats_mut().sent_as_stream += 1;
-        self.unqueue(table, events, index, OPEN_COST);
-    }
-
-    /// A datagram of this host that was never announced is about to be no node of the tree any more.
-    pub(crate) fn forget_unannounced(&mut self, index: u32) {
-        if let Some(books) = self.books.get_mut() {
-            books.sending.remove(&index);
-        }
-    }
-
-    /// So much of a datagram is queued no more.
-    pub(crate) fn unqueue(&mut self, table: &mut Table, events: &mut Events, index: u32, amount: u64) {
-        if let Some(message) = self.message_mut(index) {
-            message.queued = message.queued.saturating_sub(amount);
-            give_back_room(table, events, index, amount);
-        }
-    }
-
-    /// The fate of a datagram is known. Returns whether it was not known before.
-    pub(crate) fn settle(&mut self, table: &mut Table, events: &mut Events, index: u32, fate: DatagramFate) -> bool {
-        let message = self.message_mut(index);
-        let Some(message) = message.filter(|m| !m.is_settled) else {
-            return false;
-        };
-        message.is_settled = true;
-        let queued = std::mem::take(&mut message.queued);
-        let tracked = message.is_tracked.then_some(message.id);
-        give_back_room(table, events, index, queued);
-        if let Some(id) = tracked {
-            events.settled(DatagramId(id), fate);
-        }
-        true
-    }
-}
-
-/// So much of what was queued on the parent of a datagram is not any more.
-fn give_back_room(table: &mut Table, events: &mut Events, index: u32, amount: u64) {
-    let parent = table[index].place.parent;
-    if let Some(mailbox) = table[parent].mailbox() {
-        mailbox.queued = mailbox.queued.saturating_sub(amount);
-        if mailbox.room_at.is_some_and(|at| mailbox.queued <= at) {
-            mailbox.room_at = None;
-            events.notify(table, parent, Interest::SendDatagram);
-        }
     }
 }
 

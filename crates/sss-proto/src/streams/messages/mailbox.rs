@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::line::Lines;
+
 /// Datagrams that wait on a stream, or are under way on it.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
@@ -19,6 +21,8 @@ pub(crate) struct Mailbox {
     pub(crate) arriving: u32,
     /// Bytes of datagrams that wait to be sent, with their costs.
     pub(crate) queued: u64,
+    /// Those of them that wait in line.
+    pub(crate) lines: Lines,
     /// If the application waits for room: there is some when no more than this is queued.
     pub(crate) room_at: Option<u64>,
 }

@@ -10,6 +10,8 @@ use sss_wire::Code;
 use sss_wire::constants::{MAX_DEPTH, STREAM_BORROW};
 use sss_wire::frame::{Datagram, Init, StreamHeader};
 
+use super::books::Message;
+use super::line::Waiting;
 use super::options::DatagramOptions;
 use crate::error::DatagramError;
 use crate::ids::{DatagramId, StreamKey};
@@ -77,19 +79,27 @@ pub(crate) fn send(
         return Ok(None);
     }
     let id = life.ledger.next_id();
-    let index = insert(life, parent, data());
-    life.ledger.enter(index, id, size, options);
-    life.scheduler.set_level(&mut life.tree.table, index, options.priority);
-    life.ledger.set_deadline(now, &life.tree.table, index, options);
+    let is_plain = !options.reliable && options.deadline.is_none();
+    let level = options.priority;
+    if is_plain && let Some(lines) = life.ledger.lines(&mut life.tree.table, parent, level) {
+        lines.push(level, Waiting::new(now, (id, options.tracked), data()));
+        life.pool.note_waiting(size);
+        return Ok(Some(DatagramId(id)));
+    }
+    let message = Message::new(now, (id, size), options);
+    let index = insert(life, (parent, level), message, data());
     if let Some(time) = options.deadline {
         life.scheduler.set_deadline(index, now + time);
+    }
+    if is_plain {
+        life.ledger.begin_line(&mut life.tree.table, index);
     }
     life.touch(index);
     Ok(Some(DatagramId(id)))
 }
 
-/// Makes the node of a datagram.
-fn insert(life: &mut Life, parent: u32, data: Bytes) -> u32 {
+/// Makes the node of a datagram of a level.
+fn insert(life: &mut Life, (parent, level): (u32, i8), message: Message, data: Bytes) -> u32 {
     let depth = life.tree[parent].place.depth.saturating_add(1);
     let mut node = Node::new(parent, depth, Opener::Own, None);
     node.set(Flags::DATAGRAM);
@@ -99,7 +109,23 @@ fn insert(life: &mut Life, parent: u32, data: Bytes) -> u32 {
     let index = life.tree.insert(node).index;
     let send = &mut life.tree[index].send;
     life.pool.append(send, |buf| buf.push_message(data));
+    life.ledger.enter(&life.tree.table, index, message);
+    life.scheduler.set_level(&mut life.tree.table, index, level);
     index
+}
+
+/// A datagram is to be a stream, and competes alone from now on: who is behind it in line has a node from now on
+/// (STR-81).
+fn leave_line(life: &mut Life, index: u32) {
+    let Some(next) = life.ledger.advance_line(&mut life.tree.table, index) else {
+        return;
+    };
+    let place = &life.tree[index].place;
+    let (parent, level) = (place.parent, place.level);
+    life.pool.note_taken(next.data.len() as u64);
+    let first = insert(life, (parent, level), Message::of(&next), next.data);
+    life.ledger.hand_on_line(&mut life.tree.table, index, first);
+    life.touch(first);
 }
 
 /// Gives up the datagrams whose time is over.
@@ -148,8 +174,16 @@ fn expire(life: &mut Life, index: u32) -> bool {
 }
 
 /// Sends a datagram that was not announced in a frame of its own, if that can be (STR-32, STR-33). `None`: it is to be
-/// a stream.
+/// a stream, and is in no line any more.
 pub(crate) fn write_stateless(life: &mut Life, index: u32, draft: &mut Draft<'_, '_>) -> Option<Outcome> {
+    let outcome = try_stateless(life, index, draft);
+    if outcome.is_none() {
+        leave_line(life, index);
+    }
+    outcome
+}
+
+fn try_stateless(life: &mut Life, index: u32, draft: &mut Draft<'_, '_>) -> Option<Outcome> {
     let size = life.tree[index].send.end();
     if !life.ledger.fits_peer(size) {
         life.settle(index, DatagramFate::TooLarge);
@@ -240,9 +274,13 @@ pub(crate) fn on_landed(life: &mut Life, parent: StreamKey) {
     }
 }
 
-/// Takes a datagram that was never announced out of the tree. It has nothing that only an announced stream has: no
-/// account with the peer, no window, and nobody who waits for it.
+/// A datagram that was never announced is over: the next in line takes its place, or it is taken out of the tree. It
+/// has nothing that only an announced stream has: no account with the peer, no window, and nobody who waits for it.
 pub(crate) fn end(life: &mut Life, index: u32) {
+    if let Some(next) = life.ledger.advance_line(&mut life.tree.table, index) {
+        life.ledger.enter(&life.tree.table, index, Message::of(&next));
+        return life.pool.replace(&mut life.tree[index].send, next.data);
+    }
     life.tree[index].advance_send(SendInput::AllAcked);
     if life.has_work() {
         // A walk may stand at it.

@@ -163,7 +163,7 @@ pub(crate) fn subtree_info(life: &Life, key: StreamKey) -> Option<SubtreeInfo> {
     for node in life.tree.table.subtree(top).map(|at| &life.tree[at]) {
         sums.streams += 1;
         sums.sent += node.send.sent;
-        sums.unsent += node.send.unsent();
+        sums.unsent += node.send.unsent() + node.bytes_in_line();
         sums.unacked += node.send.unacked();
         sums.received += node.recv.received;
         sums.unread += node.recv.unread();

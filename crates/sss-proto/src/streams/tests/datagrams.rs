@@ -1,5 +1,7 @@
 //! Messages of any size on a stream.
 
+mod line;
+
 use std::time::Duration;
 
 use sss_wire::constants::{DATAGRAM_BORROW, DATAGRAM_LIFETIME, OPEN_COST, OPEN_ROOM, STREAM_BORROW, STREAM_WINDOW};

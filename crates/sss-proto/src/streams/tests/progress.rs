@@ -11,7 +11,7 @@ impl Streams {
     /// Checks that what is counted as unsent is what the streams hold.
     pub(super) fn check_unsent(&self, what: &str) {
         let nodes = (0..self.life.tree.table.slots()).filter_map(|index| self.life.tree.table.get(index));
-        let sum: u64 = nodes.map(|node| node.send.unsent()).sum();
+        let sum: u64 = nodes.map(|node| node.send.unsent() + node.bytes_in_line()).sum();
         assert_eq!(self.unsent(), sum, "{what}");
     }
 

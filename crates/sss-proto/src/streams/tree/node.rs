@@ -287,6 +287,12 @@ impl Node {
         self.extras.as_mut()?.mailbox.as_deref_mut()
     }
 
+    /// Bytes of datagrams of this host on the stream that are no nodes of the tree yet (STR-81).
+    pub(crate) fn bytes_in_line(&self) -> u64 {
+        let mailbox = self.extras.as_ref().and_then(|extras| extras.mailbox.as_ref());
+        mailbox.map_or(0, |mailbox| mailbox.lines.bytes())
+    }
+
     /// Returns whether datagrams of this host on the stream went without state, and are not known to have arrived or to
     /// be lost.
     pub(crate) fn has_datagrams_flying(&self) -> bool {
