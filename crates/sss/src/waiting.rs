@@ -62,30 +62,72 @@ impl Drop for Place<'_> {
 
 /// Waits until `attempt` is ready, which is tried again whenever `key` has happened. Cancel safe if `attempt` takes
 /// nothing unless it is ready.
-pub(crate) async fn until<R>(shared: &Shared, key: Key, mut attempt: impl FnMut(&mut Inner, Instant) -> Poll<R>) -> R {
-    let mut place = Place::new(shared);
-    std::future::poll_fn(|cx| place.poll(cx, key, &mut attempt)).await
+pub(crate) fn until<R, A>(shared: &Shared, key: Key, attempt: A) -> Until<'_, A>
+where
+    A: FnMut(&mut Inner, Instant) -> Poll<R>,
+{
+    let place = Place::new(shared);
+    Until { place, key, attempt }
+}
+
+/// Future of [`until`]. Tasks hold many of these: an `async` function would be several times as large.
+pub(crate) struct Until<'a, A> {
+    place: Place<'a>,
+    key: Key,
+    attempt: A,
+}
+
+/// `attempt` is never pinned.
+impl<A> Unpin for Until<'_, A> {}
+
+impl<R, A> Future for Until<'_, A>
+where
+    A: FnMut(&mut Inner, Instant) -> Poll<R>,
+{
+    type Output = R;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        let this = self.get_mut();
+        this.place.poll(cx, this.key, &mut this.attempt)
+    }
 }
 
 /// Waits with `poll`, which makes the task wait for a side of a stream that it holds. Dropped before, the task does not
 /// wait any more.
-pub(crate) async fn exclusively<R>(
-    shared: &Shared,
-    (stream, side): (StreamId, Side),
-    mut poll: impl FnMut(&mut Context<'_>) -> Poll<R>,
-) -> R {
-    let mut holder = Holder {
+pub(crate) fn exclusively<R, P>(shared: &Shared, (stream, side): (StreamId, Side), poll: P) -> Exclusively<'_, P>
+where
+    P: FnMut(&mut Context<'_>) -> Poll<R>,
+{
+    let holder = Holder {
         shared,
         stream,
         side,
         waits: false,
     };
-    std::future::poll_fn(|cx| {
-        let result = poll(cx);
-        holder.waits = result.is_pending();
+    Exclusively { holder, poll }
+}
+
+/// Future of [`exclusively`].
+pub(crate) struct Exclusively<'a, P> {
+    holder: Holder<'a>,
+    poll: P,
+}
+
+/// `poll` is never pinned.
+impl<P> Unpin for Exclusively<'_, P> {}
+
+impl<R, P> Future for Exclusively<'_, P>
+where
+    P: FnMut(&mut Context<'_>) -> Poll<R>,
+{
+    type Output = R;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        let this = self.get_mut();
+        let result = (this.poll)(cx);
+        this.holder.waits = result.is_pending();
         result
-    })
-    .await
+    }
 }
 
 /// A task with a side of a stream.

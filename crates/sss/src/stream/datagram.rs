@@ -312,24 +312,26 @@ impl Future for Receipt {
     }
 }
 
-pub(crate) async fn recv(stream: &StreamRef) -> Result<Option<Bytes>, ReadError> {
+pub(crate) fn recv(stream: &StreamRef) -> impl Future<Output = Result<Option<Bytes>, ReadError>> {
     let key = Key::Stream(stream.id(), Interest::RecvDatagram);
     until(stream.shared(), key, |inner, now| {
         let received = inner.core.stream(stream.id()).poll_recv_datagram(now);
         inner.want_driver_if_ready();
         received
     })
-    .await
 }
 
-pub(crate) async fn recv_all(stream: &StreamRef, into: &mut Vec<Bytes>, limit: usize) -> Result<usize, ReadError> {
+pub(crate) fn recv_all(
+    stream: &StreamRef,
+    into: &mut Vec<Bytes>,
+    limit: usize,
+) -> impl Future<Output = Result<usize, ReadError>> {
     let key = Key::Stream(stream.id(), Interest::RecvDatagram);
-    until(stream.shared(), key, |inner, now| {
+    until(stream.shared(), key, move |inner, now| {
         let received = inner.core.stream(stream.id()).poll_recv_datagrams(now, into, limit);
         inner.want_driver_if_ready();
         received
     })
-    .await
 }
 
 /// Implements sending of datagrams for a handle with `stream_ref(&self)`.

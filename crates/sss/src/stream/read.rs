@@ -1,5 +1,6 @@
 //! Receiving.
 
+use std::future::Future;
 use std::io;
 use std::task::{Context, Poll};
 
@@ -233,26 +234,29 @@ impl Receiving {
     }
 
     /// Waits with `poll`, which takes from the stream.
-    pub(super) async fn wait<R>(
+    pub(super) fn wait<R>(
         &mut self,
         stream: &StreamRef,
         mut poll: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<R>,
-    ) -> R {
-        exclusively(stream.shared(), (stream.id(), Side::Read), |cx| poll(self, cx)).await
+    ) -> impl Future<Output = R> {
+        exclusively(stream.shared(), (stream.id(), Side::Read), move |cx| poll(self, cx))
     }
 
-    pub(crate) async fn next_chunk(&mut self, stream: &StreamRef, max: usize) -> Result<Option<Bytes>, ReadError> {
-        self.wait(stream, |this, cx| this.poll_chunk(stream, cx, max)).await
+    pub(crate) fn next_chunk(
+        &mut self,
+        stream: &StreamRef,
+        max: usize,
+    ) -> impl Future<Output = Result<Option<Bytes>, ReadError>> {
+        self.wait(stream, move |this, cx| this.poll_chunk(stream, cx, max))
     }
 
-    pub(crate) async fn take(
+    pub(crate) fn take(
         &mut self,
         stream: &StreamRef,
         max: usize,
         mut sink: impl FnMut(Bytes),
-    ) -> Result<usize, ReadError> {
-        self.wait(stream, |this, cx| this.poll_take(stream, cx, max, &mut sink))
-            .await
+    ) -> impl Future<Output = Result<usize, ReadError>> {
+        self.wait(stream, move |this, cx| this.poll_take(stream, cx, max, &mut sink))
     }
 
     pub(crate) async fn read(&mut self, stream: &StreamRef, buf: &mut [u8]) -> Result<usize, ReadError> {

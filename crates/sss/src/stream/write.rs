@@ -80,11 +80,10 @@ impl Sending {
         })
     }
 
-    pub(crate) async fn write(&mut self, stream: &StreamRef, data: &[u8]) -> Result<usize, WriteError> {
-        exclusively(stream.shared(), (stream.id(), Side::Write), |cx| {
+    pub(crate) fn write(&mut self, stream: &StreamRef, data: &[u8]) -> impl Future<Output = Result<usize, WriteError>> {
+        exclusively(stream.shared(), (stream.id(), Side::Write), move |cx| {
             self.poll_write(stream, cx, &[IoSlice::new(data)])
         })
-        .await
     }
 
     pub(crate) async fn write_all(&mut self, stream: &StreamRef, mut data: &[u8]) -> Result<(), WriteError> {
@@ -95,11 +94,14 @@ impl Sending {
         Ok(())
     }
 
-    pub(crate) async fn write_chunk(&mut self, stream: &StreamRef, mut chunk: Bytes) -> Result<(), WriteError> {
-        exclusively(stream.shared(), (stream.id(), Side::Write), |cx| {
+    pub(crate) fn write_chunk(
+        &mut self,
+        stream: &StreamRef,
+        mut chunk: Bytes,
+    ) -> impl Future<Output = Result<(), WriteError>> {
+        exclusively(stream.shared(), (stream.id(), Side::Write), move |cx| {
             self.poll_chunk(stream, cx, &mut chunk)
         })
-        .await
     }
 
     pub(crate) fn take_back(&mut self, stream: &StreamRef, keep: u64) -> u64 {

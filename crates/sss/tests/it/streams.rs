@@ -220,3 +220,13 @@ async fn both_sides_may_connect_at_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn tasks_hold_little_while_they_wait_for_a_stream() {
+    let Pair { mut ours, .. } = pair().await;
+    let mut sizes = vec![size_of_val(&ours.read_chunk(1))];
+    sizes.push(size_of_val(&ours.write_chunk(Bytes::new())));
+    sizes.push(size_of_val(&ours.recv_datagram()));
+    sizes.push(size_of_val(&ours.accept_substream()));
+    assert!(sizes.iter().all(|size| *size <= 128), "{sizes:?}");
+}
