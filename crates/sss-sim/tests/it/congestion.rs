@@ -133,10 +133,10 @@ fn bbr_follows_a_path_that_becomes_slower_and_fast_again() {
     assert!(flow.rate(secs(26), secs(32)) > 0.8 * RATE as f64);
 }
 
-// spec: REC-10, REC-12
+// spec: REC-10, REC-12, REC-20
 #[test]
 fn a_crowd_of_bbr_senders_loses_little_and_shares() {
-    // One run loses 6 to 13 %, and twenty-four of them 8 to 10 in the mean: a single one tells little.
+    // One run loses 3 to 6 %, without a ceiling 6 to 13: a single one tells little.
     const RUNS: u32 = 6;
     let (mut lost, mut fairness) = (0.0, 0.0);
     for seed in 1..=u64::from(RUNS) {
@@ -150,7 +150,7 @@ fn a_crowd_of_bbr_senders_loses_little_and_shares() {
         assert!(report.total() > 93e6, "{}", report.total());
     }
     let (lost, fairness) = (lost / f64::from(RUNS), fairness / f64::from(RUNS));
-    assert!(lost < 0.12 && fairness > 0.55, "{lost}, {fairness}");
+    assert!(lost < 0.05 && fairness > 0.55, "{lost}, {fairness}");
 }
 
 // spec: REC-7

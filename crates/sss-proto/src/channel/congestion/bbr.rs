@@ -9,18 +9,21 @@
 //! 4. the window: that factor of the bandwidth-delay product, within what congestion has shown to be too much
 //!    ([`Bounds`]).
 //!
-//! Loss comes before, and lowers the bounds if it means congestion ([`loss`]).
+//! Loss comes before, and lowers the bounds ([`reaction`]) if it means congestion ([`loss`]).
 
+mod ceiling;
 mod filters;
 mod loss;
 mod model;
 mod phase;
 mod rate;
+mod reaction;
 
 use std::time::Duration;
 
 use super::control::{AckSample, Control, Departed, Signal, SignalKind, careful_growth, initial_window};
-use crate::time::Instant;
+use crate::time::{Instant, Span};
+use ceiling::Ceiling;
 use loss::{LostLately, UsualDelay, UsualLoss};
 use model::{Bounds, PathModel, Round};
 use phase::{BandwidthProbe, Cycle, FullPipe, Phase};
@@ -68,6 +71,8 @@ struct LossView {
     lately: LostLately,
     /// Packets sent at or before this moment belong to congestion that was reacted to.
     reacted: Option<Instant>,
+    /// The most that may be in flight, since more was too much once.
+    ceiling: Ceiling,
     /// State before the last reaction.
     before: Option<Before>,
 }
@@ -76,6 +81,7 @@ struct LossView {
 #[derive(Clone, Copy, Debug)]
 struct Before {
     bounds: Bounds,
+    ceiling: Ceiling,
     /// The reaction ended the start.
     was_start: bool,
 }
@@ -137,7 +143,7 @@ impl Bbr {
     /// Sets what may be in flight: the target of the phase, approached by what is acknowledged, within the bounds.
     fn update_window(&mut self, acked: u64) {
         let gain = self.phase.window_gain(self.cycle.is_held());
-        let target = self.in_flight(gain) + self.path.aggregation.get();
+        let target = (self.in_flight(gain) + self.path.aggregation.get()).min(self.most());
         let grown = self.window + acked;
         if self.full.is_reached() {
             self.window = grown.min(target);
@@ -185,35 +191,6 @@ impl Bbr {
             && let Some(rate) = self.path.steady.add(rate, delivered, self.datagram)
         {
             self.path.bandwidth.update(rate);
-        }
-    }
-
-    /// Lowers the bounds (REC-12): of a packet that was lost or marked, `in_flight` was in flight when it left.
-    fn react(&mut self, now: Instant, in_flight: u64) {
-        self.loss.before = Some(Before {
-            bounds: self.bounds,
-            was_start: self.phase == Phase::Startup,
-        });
-        self.loss.reacted = Some(now);
-        self.loss.lately = LostLately::default();
-        self.cycle.release();
-        match self.phase {
-            Phase::Startup => {
-                self.bounds.upper = Some(self.in_flight(phase::UP_PACING).max(self.round.delivered()));
-                self.full.reach();
-                self.phase = Phase::Drain;
-            }
-            Phase::Refill | Phase::Up => {
-                let least = self.in_flight(1.0).min(self.window) as f64 * BETA;
-                self.bounds.upper = Some(in_flight.max(least as u64));
-                self.enter_down(now);
-            }
-            _ => {
-                let rate = self.round.rate().max(BETA * self.bandwidth());
-                let held = self.bounds.in_flight.unwrap_or(self.window) as f64 * BETA;
-                self.bounds.bandwidth = Some(rate);
-                self.bounds.in_flight = Some(self.round.delivered().max(held as u64));
-            }
         }
     }
 
@@ -268,16 +245,6 @@ impl Bbr {
         is_used && self.bounds.upper.is_some_and(|upper| self.window >= upper)
     }
 
-    /// Returns the share of packets that may be lost by chance, beside the threshold.
-    fn chance(&self) -> f64 {
-        match self.loss.usual.share() {
-            Some(share) if self.path.is_varied() => share,
-            // It may be a queue that never empties.
-            _ if self.path.is_full => 0.0,
-            _ => 1.0,
-        }
-    }
-
     fn packets(&self, bytes: u64) -> f64 {
         bytes as f64 / f64::from(self.datagram)
     }
@@ -319,6 +286,7 @@ impl Bbr {
     fn on_round(&mut self, ack: &AckSample, is_app_limited: bool) {
         self.cycle.rounds += 1;
         self.cycle.rounds_since += 1;
+        self.loss.ceiling.on_round(self.datagram);
         if !self.full.is_reached() && !is_app_limited {
             self.full.on_round(self.path.bandwidth.get());
         }
@@ -386,7 +354,7 @@ impl Bbr {
         self.cycle.enter();
         self.path.steady = SteadyRate::default();
         self.cycle.probe = BandwidthProbe {
-            rtt: self.round.previous.rtt.unwrap_or_default(),
+            rtt: self.round.previous.rtt.map(Span::from),
             bandwidth: self.bandwidth(),
             idle_rounds: 0,
         };
@@ -397,7 +365,9 @@ impl Bbr {
         self.raise_upper_bound(ack);
         let queue = self.path.min_rtt.get().unwrap_or_default() / phase::UP_QUEUE_PART;
         let probe = &self.cycle.probe;
-        let has_queue = ack.latest.is_some_and(|rtt| rtt >= probe.rtt + queue);
+        let has_queue = ack
+            .latest
+            .is_some_and(|rtt| rtt >= probe.rtt.map_or(queue, |before| before.get() + queue));
         // The first round trip in a long queue tells of what was sent before.
         let least = if self.cycle.is_held() { 2 } else { 1 };
         let is_measured = self.cycle.rounds >= least && self.path.steady.is_known();
@@ -527,18 +497,19 @@ impl Control for Bbr {
                 self.loss.lately.is_congestion(packets, chance, at_start)
             }
         };
-        if !is_new || !is_congestion {
-            return false;
+        match is_new {
+            true if is_congestion => self.react(now, in_flight),
+            true => self.react_among_many(now, packets),
+            false => {}
         }
-        self.react(now, in_flight);
-        true
+        is_new && is_congestion
     }
 
     fn on_false_congestion(&mut self) {
         let Some(before) = self.loss.before.take() else {
             return;
         };
-        self.bounds = before.bounds;
+        (self.bounds, self.loss.ceiling) = (before.bounds, before.ceiling);
         self.loss.reacted = None;
         if before.was_start {
             self.full = FullPipe::default();

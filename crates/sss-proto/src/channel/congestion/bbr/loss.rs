@@ -112,6 +112,11 @@ impl LostLately {
         self.arrived + self.lost as f64
     }
 
+    /// Returns whether more than the threshold was lost, whatever it looks like.
+    pub(super) fn is_too_much(&self, in_flight: f64) -> bool {
+        self.lost >= LEAST && self.lost as f64 > in_flight.max(self.packets()) * THRESHOLD
+    }
+
     /// Returns whether that is congestion, where `in_flight` packets are in flight and such a share is usually lost.
     pub(super) fn is_congestion(&self, in_flight: f64, usual: f64, at_start: bool) -> bool {
         let least = if at_start { LEAST_AT_START } else { LEAST };

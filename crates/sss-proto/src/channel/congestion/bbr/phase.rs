@@ -15,7 +15,7 @@
 
 use std::time::Duration;
 
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 
 /// Growth of the pacing rate in a round trip at the start: 4 ln 2.
 const STARTUP_PACING: f64 = 2.77;
@@ -125,7 +125,7 @@ impl FullPipe {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct BandwidthProbe {
     /// The smallest round trip of the round trip before.
-    pub(super) rtt: Duration,
+    pub(super) rtt: Option<Span>,
     /// The bandwidth reached, in bytes per second, and round trips in which it has not grown.
     pub(super) bandwidth: f64,
     pub(super) idle_rounds: u32,

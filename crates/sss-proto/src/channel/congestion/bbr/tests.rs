@@ -386,6 +386,72 @@ fn congestion_while_probing_sets_the_upper_bound_and_ends_the_probe() {
     assert!(run.bbr.bounds.upper.unwrap() > upper);
 }
 
+// spec: REC-20
+#[test]
+fn a_part_of_what_congestion_takes_outlives_the_next_probe() {
+    let mut run = Run::new(4.0, 0.0);
+    run.until(Phase::Cruise);
+    run.run(ms(500));
+    let window = run.bbr.window();
+    let now = run.now_us;
+    assert!(run.lose(5, ms(70), now));
+    run.until(Phase::Refill);
+    assert_eq!(run.bbr.bounds.in_flight, None);
+    let ceiling = run.bbr.most();
+    assert!(
+        ceiling >= window * 7 / 10 && ceiling < u64::MAX,
+        "{ceiling} of {window}"
+    );
+    run.until(Phase::Up);
+    run.run(ms(120));
+    assert!(run.bbr.window() <= run.bbr.most());
+    // It rises: what others have left can be had.
+    run.run(Duration::from_secs(5));
+    assert!(run.bbr.most() > 3 * window, "{}", run.bbr.most());
+}
+
+// spec: REC-20
+#[test]
+fn the_ceiling_is_nothing_at_the_start_and_while_others_hold_the_queue() {
+    let mut run = Run::new(4.0, 0.0);
+    run.run(ms(130));
+    let now = run.now_us;
+    assert_eq!(run.bbr.phase, Phase::Startup);
+    assert!(run.lose(10, ms(70), now));
+    assert_eq!(run.bbr.most(), u64::MAX, "it ended the start");
+    run.until(Phase::Cruise);
+    let now = run.now_us;
+    assert!(run.lose(5, ms(70), now));
+    assert!(run.bbr.most() < u64::MAX);
+    run.bbr.cycle.held_rounds = phase::HELD_ROUNDS;
+    assert_eq!(run.bbr.most(), u64::MAX);
+}
+
+// spec: REC-20
+#[test]
+fn one_among_many_has_a_lower_ceiling_also_for_what_may_be_chance() {
+    // Seven datagrams are the product.
+    for (rate, is_lowered) in [(140_000.0, true), (RATE, false)] {
+        let mut run = Run::new(1.0, 0.0);
+        run.rate = rate;
+        run.until(Phase::Cruise);
+        let now = run.now_us;
+        assert!(!run.lose(4, ms(50), now), "it may be chance");
+        assert_eq!(run.bbr.most() < u64::MAX, is_lowered, "{rate}");
+        assert_eq!((run.bbr.bounds.bandwidth, run.bbr.bounds.in_flight), (None, None));
+    }
+}
+
+// spec: REC-20
+#[test]
+fn where_loss_is_usual_the_ceiling_leaves_more_than_the_product() {
+    let mut run = Run::new(1.0, 0.05);
+    run.run(Duration::from_secs(10));
+    assert!(run.bbr.usual_loss().is_some_and(|share| share > 0.02));
+    (0..20).for_each(|_| run.bbr.loss.ceiling.lower(4000, 4000));
+    assert_eq!(run.bbr.most(), run.bbr.in_flight(1.5));
+}
+
 // spec: REC-12
 #[test]
 fn a_mark_is_congestion_beyond_doubt() {
